@@ -1,0 +1,131 @@
+"""The manners of every command of both programs, in one place: common options, the JSON envelope, exit codes.
+
+stdout is data, stderr is narration. A verb is a function that takes its own options and `Common`, and returns a Report;
+`verb` makes a typer command of it. Nothing here imports a room: `--help` must not wait for any.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from download_worker.errors import Trouble
+from download_worker.report import Complaint, ExitCode, Report, report_of
+from download_worker.text import safe_text
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every command understands."""
+
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds comfy_doctor.toml, state/ and staging/.", envvar="COMFY_DOCTOR_HOME", show_default=False
+        ),
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No narration.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More narration.")] = False
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.", envvar="NO_COLOR")] = False
+
+
+Render = Callable[[Report, Common], None]
+
+
+def verb(app: typer.Typer, common: type[Common], render: Render, name: str | None = None) -> Callable[[Any], Any]:
+    """Register a function as a command: it also gets the common options, and its Report is shown and ends the program."""
+
+    def register(function: Callable[..., Report]) -> Callable[..., Report]:
+        own = {key: hint for key, hint in function.__annotations__.items() if key not in ("common", "return")}
+        shared = {key: field.type for key, field in common.__dataclass_fields__.items()}
+        defaults = {key: field.default for key, field in common.__dataclass_fields__.items()}
+
+        @functools.wraps(function)
+        def command(**options: Any) -> None:
+            manners = common(**{key: options.pop(key) for key in shared})
+            report = function(common=manners, **options)
+            finish(report, manners, render)
+
+        parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "common"]
+        parameters += [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=defaults[k]) for k in shared]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {**own, **shared}
+        app.command(name, no_args_is_help=False)(command)
+        return function
+
+    return register
+
+
+def finish(report: Report, common: Common, render: Render) -> None:
+    if common.json:
+        print_json(report)
+    else:
+        render(report, common)
+    raise typer.Exit(int(report.exit_code))
+
+
+def print_json(report: Report) -> None:
+    json.dump(report.envelope(), sys.stdout, sort_keys=True, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def complain(report: Report) -> None:
+    """Errors for people, on stderr: what happened, and the next step."""
+    for error in report.errors:
+        sys.stderr.write(f"error: {safe_text(error.message)}\n  next: {safe_text(error.hint)}  [{error.code}]\n")
+
+
+def run(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code. Every way to fail ends in a Report, also before the command begins."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    try:
+        code = app(words, prog_name=program, standalone_mode=False)
+        return int(code or 0)
+    except typer.TyperException as error:
+        report = _usage(error, program, words)
+    except Trouble as trouble:
+        report = report_of(_command_in(words), trouble)
+    except (KeyboardInterrupt, typer.Abort):
+        complaint = Complaint("interrupted", "interrupted", "nothing is lost: run the same command to go on")
+        report = Report(_command_in(words), ExitCode.INTERRUPTED, errors=(complaint,))
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `| head`: there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + getattr(signal, "SIGPIPE", 13)
+    if as_json:
+        print_json(report)
+    else:
+        complain(report)
+    return int(report.exit_code)
+
+
+def _usage(error: typer.TyperException, program: str, words: Sequence[str]) -> Report:
+    command = _command_in(words)
+    message = error.format_message() or "a command is missing"
+    asked = f"{program} {command}".strip()
+    return Report(command, ExitCode.USAGE, errors=(Complaint("usage", message, f"see `{asked} --help`"),))
+
+
+def _command_in(words: Sequence[str]) -> str:
+    return next((word for word in words if not word.startswith("-")), "")
+
+
+_PRIVATE_UMASK = 0o077
+
+
+def private_umask() -> int:
+    """From here on our own files are for our own user only. Returns the former mask, which models are placed with."""
+    return os.umask(_PRIVATE_UMASK)

@@ -1,0 +1,139 @@
+"""The engine of the ledger: SQLite by default, PostgreSQL for a fleet; durable, private, and at the right version.
+
+Every commit is on disk when it returns (WAL, synchronous=FULL). Writers begin with BEGIN IMMEDIATE, so that a lock is
+waited for before anything was read; readers never wait.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from download_worker.errors import Code, GiveUp, TryLater
+
+HEAD = "0001"
+"""The newest migration; a test compares it with the scripts. Alembic is loaded only when the ledger is older."""
+
+BUSY_TIMEOUT_SECONDS = 30.0
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Engine:
+    """A ready engine at the newest version.
+
+    Raises:
+        GiveUp: database_unusable (not a database, or made by a newer version). TryLater: database_busy.
+    """
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    if sqlite:
+        _make_private(Path(make_url(url).database or ""))
+    engine = create_engine(
+        url, pool_pre_ping=not sqlite, connect_args={"timeout": busy_timeout_seconds} if sqlite else {}
+    )
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    try:
+        _bring_to_head(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction, committed at the end of the block. Raises TryLater(database_busy), GiveUp(database_unusable)."""
+    with database_errors(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection on which every statement sees the newest commit and no writer waits for us."""
+    with database_errors(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
+@contextmanager
+def database_errors(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        name = engine.url.render_as_string(hide_password=True)
+        if "locked" in str(error.orig) or "busy" in str(error.orig):
+            raise TryLater(Code.DATABASE_BUSY, f"the ledger {name} stayed locked") from error
+        if "full" in str(error.orig):
+            raise TryLater(Code.DISK_FULL, f"no space left for the ledger {name}") from error
+        raise GiveUp(Code.DATABASE_UNUSABLE, f"the ledger {name} cannot be used: {error.orig}") from error
+    except IntegrityError:
+        raise  # two wanted the same thing: the ledger knows what that means
+    except DBAPIError as error:
+        name = engine.url.render_as_string(hide_password=True)
+        raise GiveUp(Code.DATABASE_UNUSABLE, f"the ledger {name} cannot be used: {error.orig}") from error
+
+
+def _make_private(path: Path) -> None:
+    """0600 before SQLite writes a byte: its -wal and -shm take the mode of the main file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise GiveUp(Code.PERMISSION, f"cannot open the ledger {path}: {error.strerror}") from error
+    if os.name == "posix":
+        path.chmod(0o600)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are ours to begin, see _begin_immediate
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA journal_size_limit=67108864")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _bring_to_head(engine: Engine) -> None:
+    with reading(engine) as connection:
+        version = _version(connection)
+    if version == HEAD:
+        return
+    with writing(engine) as connection:
+        version = _version(connection)  # another process may have been quicker
+        if version == HEAD:
+            return
+        if version is not None and version > HEAD:
+            raise GiveUp(
+                Code.DATABASE_UNUSABLE,
+                f"the ledger is at version {version}, this program knows {HEAD}",
+                hint="update comfy-doctor: this ledger was made by a newer one",
+            )
+        _migrate(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - half a second to import, needed once per version
+    from alembic.config import Config  # noqa: PLC0415 - as above
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,237 @@
+"""The engine on this machine: threads that walk jobs, one that beats their hearts, and a loop that claims.
+
+The loop sleeps on the bell. It wakes for a ring from any process, for a job that has ended, for the next `not_before`,
+for a sweep that finds what a lost ring left, and every second only while another process of this machine holds jobs
+whose death would have to be noticed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter as Tally
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from download_worker.errors import BadRequest, IllegalMove, Interrupted, LostClaim, Trouble
+from download_worker.housekeeping import clear_staging
+from download_worker.jobs import moves
+from download_worker.jobs.bell import Bell
+from download_worker.jobs.job import Claim, Job, Lease, Status, WorkerId
+from download_worker.jobs.ledger import Beat, Holding, Order
+from download_worker.leash import Leash
+from download_worker.owners import Owners
+from download_worker.process import Workshop, process
+from download_worker.room import leave_for_good, staging_for
+
+STOP_SECONDS = 4.0
+"""How long running jobs have to end by themselves before they are given back over their heads."""
+
+WATCH_OWNERS_SECONDS = 1.0
+SHORT_OF_LEDGER_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class Hand:
+    """A thread at work on one job. `order` is why its leash was pulled."""
+
+    job: Job
+    leash: Leash = field(default_factory=Leash)
+    order: Order = Order.GO_ON
+
+    def pull(self, order: Order) -> None:
+        if self.order is Order.GO_ON:
+            self.order = order
+        self.leash.pull()
+
+
+class LocalEngine:
+    def __init__(self, shop: Workshop, bell: Bell, owners: Owners) -> None:
+        self._shop = shop
+        self._bell = bell
+        self._owners = owners
+        self._worker = WorkerId("")
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._hands: dict[Claim, Hand] = {}
+        self._watching_others = False
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._bell.wake()
+
+    def run(self, *, drain: bool = False) -> bool:
+        failed_before = self._shop.ledger.counts()[Status.FAILED]
+        with self._owners.enrol() as self._worker:
+            logger.info("{} is ready for {} jobs at once", self._worker, self._shop.settings.jobs)
+            heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            heart.start()
+            try:
+                self._loop(drain)
+            finally:
+                self._stopping.set()
+                self._stop_hands()
+                heart.join(STOP_SECONDS)
+                logger.info("{} has stopped", self._worker)
+        counts = self._shop.ledger.counts()
+        left = sum(counts[status] for status in (Status.PENDING, Status.DOWNLOADING, Status.VERIFYING))
+        return counts[Status.FAILED] <= failed_before and not (drain and left)
+
+    def _loop(self, drain: bool) -> None:
+        clear_staging(self._shop)
+        while not self._stopping.is_set():
+            try:
+                self._reclaim()
+                self._listen()
+                self._take()
+                if drain and self._nothing_left():
+                    return
+                patience = self._patience_seconds()
+            except Trouble as trouble:
+                logger.warning("{}; the worker tries again in {:.0f} s", trouble, SHORT_OF_LEDGER_SECONDS)
+                patience = SHORT_OF_LEDGER_SECONDS
+            self._bell.wait(patience)
+
+    def _reclaim(self) -> None:
+        """Send back to the queue what is held by nobody who lives, or by somebody whose lease has run out."""
+        now = self._shop.clock.steady()
+        others = False
+        for holding in self._shop.ledger.holdings():
+            with self._lock:
+                ours = holding.claim in self._hands
+            if ours:
+                continue
+            gone = holding.claim.worker == self._worker or not self._owners.is_alive(holding.claim.worker)
+            if gone or not holding.lease.holds(now):
+                self._take_back(holding)
+            else:
+                others = True
+        self._watching_others = others
+
+    def _take_back(self, holding: Holding) -> None:
+        settings, ledger = self._shop.settings, self._shop.ledger
+        move = moves.reclaimed(
+            self._shop.clock.now(),
+            max_tries=settings.max_tries,
+            base_seconds=settings.backoff_base_seconds,
+            cap_seconds=settings.backoff_cap_seconds,
+        )
+        try:
+            job = ledger.get(holding.claim.job_id)
+            if job.cancel_requested and not job.promoting:
+                self._clear(job)  # first, so that a stopped owner that wakes up again can put nothing in place
+            job = ledger.change(holding.claim, move)
+        except (LostClaim, BadRequest):
+            return  # another worker was quicker
+        logger.warning("job {} was left by {}; now {}", job.job_id, holding.claim.worker, job.status)
+
+    def _listen(self) -> None:
+        for ring in self._bell.heard():
+            try:
+                self._shop.ledger.get(ring.job_id)
+            except BadRequest:
+                self._bell.set_aside(ring, "the ledger knows no such job")
+            else:
+                self._bell.acknowledge(ring)
+
+    def _take(self) -> None:
+        settings = self._shop.settings
+        while not self._stopping.is_set():
+            with self._lock:
+                busy = Tally(hand.job.model_info.host for hand in self._hands.values())
+            if busy.total() >= settings.jobs:
+                return
+            full = frozenset(host for host, number in busy.items() if number >= settings.jobs_per_host)
+            job = self._shop.ledger.claim(self._worker, self._lease(), self._shop.clock.now(), full_hosts=full)
+            if job is None:
+                return
+            hand = Hand(job)
+            with self._lock:
+                self._hands[job.claim] = hand
+            # A daemon, so that a thread stuck in a connect cannot keep the process from ending.
+            threading.Thread(target=self._work, args=(hand,), name=f"job-{job.job_id[:8]}", daemon=True).start()
+
+    def _work(self, hand: Hand) -> None:
+        try:
+            process(hand.job, self._shop, hand.leash)
+        except Interrupted:
+            self._obey(hand)
+        except LostClaim:
+            logger.info("job {} is somebody else's by now, or over; dropped", hand.job.job_id)
+        except (Trouble, IllegalMove) as error:
+            # The ledger could not be written: nothing is lost, the lease ends and the job is taken back.
+            logger.error("job {} could not be recorded: {}", hand.job.job_id, error)
+        finally:
+            with self._lock:
+                self._hands.pop(hand.job.claim, None)
+            self._bell.wake()
+
+    def _obey(self, hand: Hand) -> None:
+        """Record why the leash was pulled. A cancelled job leaves nothing behind."""
+        at = self._shop.at()
+        try:
+            if hand.order is Order.CANCEL:
+                self._clear(hand.job)
+                self._shop.ledger.change(hand.job.claim, moves.cancelled(at))
+            elif hand.order is Order.PAUSE:
+                self._shop.ledger.change(hand.job.claim, moves.given_back(at, "Paused; the bytes stay"))
+            elif hand.order is Order.GO_ON:
+                self._shop.ledger.change(hand.job.claim, moves.given_back(at, "Given back: the worker stops"))
+        except LostClaim:
+            logger.debug("job {} had another owner already", hand.job.job_id)
+
+    def _beat(self) -> None:
+        """Renews leases from a thread of its own: a stalled download still has a living owner."""
+        last = self._shop.clock.steady()
+        while not self._stopping.wait(self._shop.settings.heartbeat_seconds):
+            with self._lock:
+                hands = dict(self._hands)
+            try:
+                beats = [Beat(claim, hand.leash.read()) for claim, hand in hands.items()]
+                orders = self._shop.ledger.beat(beats, self._lease()) if beats else {}
+                last = self._shop.clock.steady()
+            except Trouble as trouble:
+                logger.warning("the heartbeat did not reach the ledger: {}", trouble)
+                overdue = self._shop.clock.steady().seconds - last.seconds > self._shop.settings.lease_seconds
+                orders = {claim.job_id: Order.LOST for claim in hands} if overdue else {}
+            for claim, hand in hands.items():
+                order = orders.get(claim.job_id, Order.GO_ON)
+                if order is not Order.GO_ON:
+                    hand.pull(order)
+
+    def _stop_hands(self) -> None:
+        with self._lock:
+            hands = list(self._hands.values())
+        for hand in hands:
+            hand.leash.pull()
+        deadline = self._shop.clock.steady().seconds + STOP_SECONDS
+        while self._shop.clock.steady().seconds < deadline:
+            with self._lock:
+                if not self._hands:
+                    return
+            self._bell.wait(0.1)
+        with self._lock:
+            stuck = list(self._hands.values())
+        for hand in stuck:
+            logger.warning("job {} did not stop in {:.0f} s and is given back", hand.job.job_id, STOP_SECONDS)
+            self._obey(hand)
+
+    def _nothing_left(self) -> bool:
+        with self._lock:
+            if self._hands:
+                return False
+        return self._shop.ledger.queue_paused() or self._shop.ledger.unfinished() == 0
+
+    def _patience_seconds(self) -> float:
+        settings, clock = self._shop.settings, self._shop.clock
+        patience = settings.sweep_seconds
+        if self._watching_others:
+            patience = min(patience, WATCH_OWNERS_SECONDS)
+        due = self._shop.ledger.next_due()
+        return patience if due is None else max(0.0, min(patience, (due - clock.now()).total_seconds()))
+
+    def _lease(self) -> Lease:
+        return Lease.starting(self._shop.clock.steady(), self._shop.settings.lease_seconds)
+
+    def _clear(self, job: Job) -> None:
+        leave_for_good(staging_for(job.target, self._shop.settings.staging, job.models_root), job.job_id)

@@ -1,0 +1,1 @@
+"""How a proven thing is put in place. `installer.py` asks, the others answer."""

@@ -1,0 +1,497 @@
+"""The bell between processes: persist-queue 1.1.0, and the only module that opens it.
+
+Its queue is durable and everything else about it was measured to be weak (FAULTS.md section 3): two processes can take
+one ring, opening wants the write lock, one bad row stops the line, finished rows stay, a file that was replaced
+swallows what is put into it. None of that may matter here, because the queue holds nothing but hints: whatever is
+unclear is heard again, set aside, or begun anew, and the sweep finds the job of a ring that was lost on the way.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+from loguru import logger
+from persistqueue.exceptions import Empty
+from persistqueue.serializers import json as json_text
+from persistqueue.sqlackqueue import SQLiteAckQueue
+from tenacity import Retrying, retry_if_exception, stop_after_delay
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.polling import PollingObserver
+
+from download_worker.clock import Clock, SystemClock, iso
+from download_worker.errors import Code, GiveUp, Trouble, TryLater
+from download_worker.jobs.bell import MAX_RINGS_PER_HEARING, ForeignRing, Ring, RingId, job_id_in, payload_of
+from download_worker.jobs.job import Job, JobId
+from download_worker.text import Redactor
+
+T = TypeVar("T")
+
+DATA = "data.db"
+SET_ASIDE = "set_aside.jsonl"
+_FILES = (DATA, f"{DATA}-wal", f"{DATA}-shm")
+
+OPEN_BUDGET_SECONDS = 30.0
+CALL_BUDGET_SECONDS = 5.0
+LOCK_WAIT_SECONDS = 1.0
+POLL_SECONDS = 1.0
+
+TIDY_AFTER_RINGS = 256
+CLEARED_ROWS_AT_ONCE = 10_000
+MAX_ROWS_ASIDE = 1_000
+MAX_ASIDE_LOG_BYTES = 1024 * 1024
+_REDACTED_BYTES = 4096
+_EXCERPT_CHARS = 200
+
+# Primary result codes, https://www.sqlite.org/rescode.html. ERROR here is "no such table" or "no such column": the file
+# is a database, but nobody's queue.
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+_FORBIDDEN = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH})
+
+
+class PersistQueueBell:
+    """One queue folder. Making the bell touches nothing: the queue is opened by the first ring or hearing.
+
+    Whoever hands in a job therefore never fails for the queue's sake. `lock_seconds` bounds one wait for SQLite's lock,
+    `call_seconds` one ring or hearing with its retries, `open_seconds` an explicit `open`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        open_seconds: float = OPEN_BUDGET_SECONDS,
+        call_seconds: float = CALL_BUDGET_SECONDS,
+        lock_seconds: float = LOCK_WAIT_SECONDS,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._folder = folder
+        self._open_seconds = open_seconds
+        self._call_seconds = call_seconds
+        self._lock_seconds = lock_seconds
+        self._clock = clock or SystemClock()
+        self._sleep = sleep
+        self._lock = threading.RLock()
+        self._queue: _RingQueue | None = None
+        self._identity: tuple[int, ...] | None = None
+        self._version: int | None = None
+        self._rings_until_tidy = 0
+        self._watch: _Watch | None = None
+        self._stirred = threading.Event()
+        self._called = False
+        self._closed = False
+
+    def open(self) -> None:
+        """Open the queue now. Raises TryLater(queue_busy, disk_full) or GiveUp(permission, storage)."""
+        self._do(lambda queue: None, self._open_seconds)
+
+    def ring(self, job: Job) -> bool:
+        payload = payload_of(job)
+        try:
+            self._do(lambda queue: queue.put(payload), self._call_seconds)
+        except Trouble as trouble:
+            _tell(f"could not ring for job {job.job_id}", trouble)
+            return False
+        # macOS and Windows tell of a write when the file is closed, of new times at once.
+        with suppress(OSError):
+            os.utime(self._folder / DATA)
+        self.wake()
+        return True
+
+    def heard(self, *, limit: int = MAX_RINGS_PER_HEARING) -> tuple[Ring, ...]:
+        rings: list[Ring] = []
+        if not self._closed:
+            try:
+                self._do(lambda queue: self._drain(queue, rings, limit), self._call_seconds)
+            except Trouble as trouble:
+                _tell("could not hear what rang", trouble)
+        return tuple(rings)
+
+    def set_aside(self, ring: Ring, reason: str) -> None:
+        try:
+            self._do(
+                lambda queue: self._put_aside(queue, ring.ring_id, reason, ring.job_id.encode()), self._call_seconds
+            )
+        except Trouble as trouble:
+            _tell(f"could not set aside ring {ring.ring_id} for job {ring.job_id}", trouble)
+
+    def aside_count(self) -> int:
+        return self._do(lambda queue: int(queue.ack_failed_count()), self._call_seconds)
+
+    def wait(self, seconds: float) -> None:
+        if self._closed or self._watch_begins():
+            return
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and self._stirred.wait(left):
+            self._stirred.clear()
+            if self._called or self._others_wrote():
+                self._called = False
+                return
+
+    def wake(self) -> None:
+        self._called = True
+        self._stirred.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self.wake()
+        with self._lock:
+            self._let_go()
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
+
+    # Hearing
+
+    def _drain(self, queue: _RingQueue, rings: list[Ring], limit: int) -> None:
+        if self._rings_until_tidy <= 0:
+            self._tidy(queue)
+        # Noted before the first row is read: what others write from here on will end the next wait.
+        self._version = queue.version()
+        after: dict[str, Any] = {}
+        for _ in range(limit):
+            try:
+                # block=True would look for other processes' rings every ten seconds only, by the wall clock.
+                row = queue.get(block=False, raw=True, **after)
+            except Empty:
+                return
+            after = {"id": row["pqid"], "next_in_order": True}
+            self._take(queue, RingId(row["pqid"]), row["data"], rings)
+        self.wake()
+
+    def _take(self, queue: _RingQueue, ring_id: RingId, data: object, rings: list[Ring]) -> None:
+        self._rings_until_tidy -= 1
+        try:
+            job_id = _believed(data)
+        except ForeignRing as why:
+            self._put_aside(queue, ring_id, str(why), data)
+            return
+        # Before the ack: if that fails, the ring was heard all the same.
+        rings.append(Ring(ring_id, job_id))
+        queue.ack(id=ring_id)
+
+    def _put_aside(self, queue: _RingQueue, ring_id: RingId, reason: str, data: object) -> None:
+        """The row stays where it is, marked, for whoever wants to look; its line says why."""
+        queue.ack_failed(id=ring_id)
+        logger.warning("set aside ring {} of the queue in {}: {}", ring_id, self._folder, reason)
+        raw = data if isinstance(data, bytes) else b"" if data is None else str(data).encode()
+        shown = Redactor()(raw[:_REDACTED_BYTES].decode("ascii", "backslashreplace"))[:_EXCERPT_CHARS]
+        note = {"time": iso(self._clock.now()), "row": ring_id, "reason": reason, "excerpt": shown, "bytes": len(raw)}
+        try:
+            _append(self._folder / SET_ASIDE, json.dumps(note) + "\n")
+        except OSError as error:
+            logger.warning("could not note that in {}: {}; the row itself is kept", SET_ASIDE, error)
+
+    def _tidy(self, queue: _RingQueue) -> None:
+        """Hear again what somebody took and never acknowledged, and forget what was acknowledged.
+
+        A ring that another worker holds in this very moment is heard twice for it, which is harmless.
+        """
+        if queue.unack_count():
+            queue.resume_unack_tasks()
+        for _ in range(0, queue.acked_count(), CLEARED_ROWS_AT_ONCE):
+            queue.clear_acked_data(max_delete=CLEARED_ROWS_AT_ONCE, keep_latest=0)
+        surplus = queue.ack_failed_count() - MAX_ROWS_ASIDE
+        if surplus > 0:
+            queue.clear_acked_data(max_delete=surplus, keep_latest=MAX_ROWS_ASIDE, clear_ack_failed=True)
+        self._rings_until_tidy = TIDY_AFTER_RINGS
+
+    # Waiting
+
+    def _watch_begins(self) -> bool:
+        """Whether only now a watch began: then nobody saw what rang before, and it must be heard first."""
+        with self._lock:
+            if self._watch is not None and self._watch.alive():
+                return False
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._watch = _Watch(self._folder, self._stirred.set)
+            except OSError as error:
+                logger.warning(
+                    "cannot watch {}: {}; until that is mended the sweep finds new jobs", self._folder, error
+                )
+                return False
+            return True
+
+    def _others_wrote(self) -> bool:
+        """Whether anybody else wrote since the last hearing began: our own acks are no reason to wake up."""
+        with self._lock:
+            if self._queue is None or self._identity != _identity(self._folder):
+                return True
+            try:
+                return self._queue.version() != self._version
+            except sqlite3.Error:
+                return True
+
+    # One call to the queue
+
+    def _do(self, action: Callable[[_RingQueue], T], budget_seconds: float) -> T:
+        """Run the action on the open queue; what is busy is tried again, with jitter, until the budget is spent."""
+        attempts = Retrying(
+            retry=retry_if_exception(_is_busy),
+            stop=stop_after_delay(budget_seconds),
+            wait=lambda state: random.uniform(0.01, min(0.5, 0.02 * 2**state.attempt_number)),  # noqa: S311 - jitter
+            sleep=self._sleep,
+            reraise=True,
+        )
+        with self._lock:
+            try:
+                return attempts(self._attempt, action)
+            except (sqlite3.Error, OSError) as error:
+                raise _translated(error, self._folder, budget_seconds) from error
+
+    def _attempt(self, action: Callable[[_RingQueue], T]) -> T:
+        queue = self._ready()
+        try:
+            return action(queue)
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                raise
+            self._begin_anew(error)
+        return action(self._ready())
+
+    def _ready(self) -> _RingQueue:
+        if self._closed:
+            raise TryLater(Code.QUEUE_BUSY, f"the queue in {self._folder} was closed")
+        if self._queue is not None and self._identity != _identity(self._folder):
+            logger.warning(
+                "the queue in {} was emptied, removed or replaced; opening it anew, and the next sweep finds what was lost",
+                self._folder,
+            )
+            self._let_go()
+        if self._queue is None:
+            with self._opening():
+                self._queue = self._opened()
+            self._identity = _identity(self._folder)
+            self._version, self._rings_until_tidy = None, 0
+        return self._queue
+
+    def _let_go(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            with suppress(sqlite3.Error):
+                queue.close()
+
+    # Files
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """One process at a time opens, so that a damaged queue is moved away once, and not its fresh successor too."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(self._folder / "opening.lock", timeout=self._lock_seconds, mode=0o600, thread_local=False):
+            yield
+
+    def _opened(self) -> _RingQueue:
+        _make_private(self._folder)
+        try:
+            return _RingQueue(self._folder, self._lock_seconds)
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                raise
+            self._move_away(error)
+        _make_private(self._folder)
+        return _RingQueue(self._folder, self._lock_seconds)
+
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """The open queue is damaged; unless somebody was faster, move it away."""
+        with self._opening():
+            ours = self._identity == _identity(self._folder)
+            self._let_go()
+            if ours:
+                self._move_away(error)
+
+    def _move_away(self, error: sqlite3.DatabaseError) -> None:
+        # Beginning an empty queue is safe here, and only here: it holds hints, and the ledger holds the jobs. SQLite
+        # notices that its file was moved, so another process that still has it open leaves the new one alone.
+        number = next(n for n in count(1) if not (self._folder / f"{DATA}.corrupt-{n}").exists())
+        away = self._folder / f"{DATA}.corrupt-{number}"
+        for name in reversed(_FILES):
+            with suppress(FileNotFoundError):
+                (self._folder / name).rename(self._folder / name.replace(DATA, away.name))
+        logger.error(
+            "the queue {} is damaged ({}) and was moved to {}; a new one begins, no job is lost: the sweep finds them all",
+            self._folder / DATA,
+            error,
+            away,
+        )
+
+
+class _Text(bytes):
+    """A TEXT value, undecoded. persist-queue writes BLOBs, so this is foreign, and it may not even be UTF-8."""
+
+
+class _Json:
+    """persist-queue's JSON on the way in. On the way out the value itself, so that no row can raise while it is taken."""
+
+    dumps = staticmethod(json_text.dumps)
+
+    @staticmethod
+    def loads(value: object) -> object:
+        return value
+
+
+class _RingQueue(SQLiteAckQueue):  # type: ignore[misc]  # its base classes are partly untyped
+    """SQLiteAckQueue as it must be opened. `_init` and the two connections are private: persist-queue is pinned."""
+
+    def __init__(self, folder: Path, lock_seconds: float) -> None:
+        super().__init__(str(folder), auto_resume=False, multithreading=True, timeout=lock_seconds, serializer=_Json)
+
+    def _init(self) -> None:
+        """There is no other way to its connections before the first row is read: it sets text_factory itself."""
+        super()._init()
+        for connection in (self._getter, self._putter):
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.text_factory = _Text
+
+    def version(self) -> int:
+        """Changes when any other connection commits. All our writes go through the putter, so they never show here.
+
+        Source: https://www.sqlite.org/pragma.html#pragma_data_version
+        """
+        with self.tran_lock:
+            return int(self._putter.execute("PRAGMA data_version").fetchone()[0])
+
+
+class _Watch(FileSystemEventHandler):
+    """Calls `stir` when somebody writes to the queue's files. Raises OSError where the folder cannot be watched."""
+
+    # Of no interest: opened, closed, closed_no_write.
+    _WRITES = frozenset({"created", "modified", "attrib", "moved", "deleted"})
+
+    def __init__(self, folder: Path, stir: Callable[[], None]) -> None:
+        self._folder = folder
+        self._stir = stir
+        self._inode = folder.stat().st_ino
+        self._observer = self._observing()
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type in self._WRITES and Path(os.fsdecode(event.src_path)).name in _FILES:
+            self._stir()
+
+    def alive(self) -> bool:
+        """False too when the folder itself was replaced: the old one never stirs again."""
+        try:
+            return self._observer.is_alive() and self._folder.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def stop(self) -> None:
+        self._observer.stop()
+        self._observer.join()
+
+    def _observing(self) -> BaseObserver:
+        native = Observer()
+        native.schedule(self, str(self._folder))
+        try:
+            native.start()
+        except OSError as error:
+            logger.warning(
+                "cannot be told of changes in {} ({}); looking every {:g} s", self._folder, error, POLL_SECONDS
+            )
+        else:
+            return native
+        polling = PollingObserver(timeout=POLL_SECONDS)
+        polling.schedule(self, str(self._folder))
+        polling.start()
+        return polling
+
+
+def _believed(data: object) -> JobId:
+    """Raises ForeignRing."""
+    if isinstance(data, _Text):
+        raise ForeignRing("TEXT, where persist-queue writes a BLOB")
+    if not isinstance(data, bytes):
+        raise ForeignRing("NULL or a number, where persist-queue writes a BLOB")
+    return job_id_in(data)
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    """Which files these are, so that a replaced one shows; None while one is missing or the database is empty.
+
+    While anybody has the queue open, nobody removes its -wal.
+    """
+    try:
+        data, wal = (folder / DATA).stat(), (folder / f"{DATA}-wal").stat()
+    except FileNotFoundError:
+        return None
+    return (data.st_dev, data.st_ino, wal.st_ino) if data.st_size else None
+
+
+def _make_private(folder: Path) -> None:
+    """Folder 0700 and files 0600, whatever the umask: SQLite gives -wal and -shm the mode of the database."""
+    _chmod(folder, 0o700)
+    data = folder / DATA
+    try:
+        # Never open a database that is there: closing it again would drop SQLite's locks on it in this process.
+        os.close(os.open(data, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        if data.stat().st_size == 0:
+            logger.warning("{} was found empty; if rings were in it, the next sweep finds their jobs", data)
+    for name in _FILES:
+        with suppress(FileNotFoundError):
+            _chmod(folder / name, 0o600)
+
+
+def _chmod(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def _append(path: Path, line: str) -> None:
+    """One write, so that lines of two processes do not mix; one older file is kept."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_size > MAX_ASIDE_LOG_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _code(error: BaseException) -> int:
+    """The primary result code; 0 where Python's own sqlite3 module speaks."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, Timeout) or _code(error) in _BUSY
+
+
+def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+    return _code(error) in _DAMAGED
+
+
+def _translated(error: sqlite3.Error | OSError, folder: Path, budget_seconds: float) -> Trouble:
+    if _is_busy(error):
+        return TryLater(Code.QUEUE_BUSY, f"the queue in {folder} stayed locked for {budget_seconds:g} s")
+    if _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return TryLater(Code.DISK_FULL, f"no space left for the queue in {folder}")
+    if _code(error) in _FORBIDDEN or isinstance(error, PermissionError):
+        return GiveUp(Code.PERMISSION, f"not allowed to use the queue in {folder}")
+    return GiveUp(Code.STORAGE, f"the queue in {folder} cannot be used: {error}")
+
+
+def _tell(what: str, trouble: Trouble) -> None:
+    """Either way no job is lost; whether a person should look is what the two kinds of trouble say."""
+    log = logger.warning if isinstance(trouble, TryLater) else logger.error
+    log("{}: {}; no job is lost, the next sweep finds it", what, trouble.message)

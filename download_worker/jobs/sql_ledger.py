@@ -1,0 +1,260 @@
+"""The ledger on SQL: one statement to claim, one transaction for every change, one index for every question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, TextClause, case, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from download_worker.clock import iso
+from download_worker.database import reading, writing
+from download_worker.errors import BadRequest, Code, LostClaim
+from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
+from download_worker.jobs.ledger import EVERYTHING, Added, Beat, Holding, Order, Question, order_for
+from download_worker.jobs.moves import Move
+from download_worker.jobs.tables import CLAIMABLE, ENDED, LIVE, OWNED, QUEUE_PAUSED, TIMED, WAITING, flags, jobs
+
+MAX_WAIT = timedelta(days=1)
+"""A `not_before` further away than this was written under a wrong clock: the job is due."""
+
+_JOB_FIELDS = [column for column in jobs.c if column.name not in {"seq", "target", "host", "haystack", "ended_at"}]
+_CARRIED = ("model_info", "history", "progress", "result")
+
+
+class SqlLedger:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(self, job: Job) -> Added:
+        try:
+            with writing(self._engine) as connection:
+                if job.live and (standing := _live_for(connection, job)) is not None:
+                    return Added(standing, deduplicated=True)
+                connection.execute(jobs.insert().values(_row(job)))
+                return Added(job, deduplicated=False)
+        except IntegrityError:  # PostgreSQL: another transaction was quicker; SQLite has one writer
+            with reading(self._engine) as connection:
+                standing = _live_for(connection, job)
+            if standing is None:
+                return self.add(job)
+            return Added(standing, deduplicated=True)
+
+    def claim(
+        self, worker: WorkerId, lease: Lease, now: datetime, *, full_hosts: frozenset[str] = frozenset()
+    ) -> Job | None:
+        paused = select(flags.c.name).where(flags.c.name == QUEUE_PAUSED).exists()
+        first = (
+            select(jobs.c.seq)
+            .where(CLAIMABLE, ~paused, jobs.c.host.not_in(sorted(full_hosts)))
+            .order_by(jobs.c.priority.desc(), jobs.c.seq)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        taken = (
+            update(jobs)
+            .where(jobs.c.seq == first.scalar_subquery(), jobs.c.worker.is_(None))
+            .values(
+                status=case((jobs.c.status == Status.VERIFYING, Status.VERIFYING), else_=Status.DOWNLOADING),
+                worker=worker,
+                lease=lease,
+                attempts=jobs.c.attempts + 1,
+                tries=jobs.c.tries + 1,
+            )
+            .returning(*_JOB_FIELDS)
+        )
+        with writing(self._engine) as connection:
+            _wake_the_due(connection, now)
+            row = connection.execute(taken).one_or_none()
+        return None if row is None else _job(row)
+
+    def change(self, claim: Claim, move: Move) -> Job:
+        with writing(self._engine) as connection:
+            job = _find(connection, claim.job_id)
+            if job.worker != claim.worker or job.attempts != claim.attempts:
+                raise LostClaim(claim)
+            return _replace(connection, job, move(job))
+
+    def amend(self, job_id: JobId, move: Move) -> Job:
+        try:
+            with writing(self._engine) as connection:
+                job = _find(connection, job_id)
+                return _replace(connection, job, move(job))
+        except IntegrityError as error:
+            message = f"another job for the same file is live already, so job {job_id} cannot be"
+            raise BadRequest(Code.WRONG_MOMENT, message) from error
+
+    def beat(self, beats: Sequence[Beat], lease: Lease) -> Mapping[JobId, Order]:
+        orders = {}
+        with writing(self._engine) as connection:
+            for claim, progress in beats:
+                row = connection.execute(
+                    update(jobs)
+                    .where(
+                        jobs.c.job_id == claim.job_id,
+                        jobs.c.worker == claim.worker,
+                        jobs.c.attempts == claim.attempts,
+                    )
+                    .values(lease=lease, progress=progress.model_dump(mode="json"))
+                    .returning(jobs.c.cancel_requested, jobs.c.paused)
+                ).one_or_none()
+                paused = row is not None and (row.paused or _queue_paused(connection))
+                orders[claim.job_id] = order_for(row is not None, row is not None and row.cancel_requested, paused)
+        return orders
+
+    def holdings(self) -> Sequence[Holding]:
+        columns = (jobs.c.job_id, jobs.c.worker, jobs.c.attempts, jobs.c.lease)
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(*columns).where(OWNED)).all()
+        return [Holding(Claim(JobId(r.job_id), WorkerId(r.worker), r.attempts), Lease(*r.lease)) for r in rows]
+
+    def get(self, job_id: JobId) -> Job:
+        with reading(self._engine) as connection:
+            return _find(connection, job_id)
+
+    def jobs(self, question: Question = EVERYTHING) -> Sequence[Job]:
+        """Running ones, then waiting ones in the order of their turn, then ended ones from the newest."""
+        segments = (
+            (OWNED, (jobs.c.seq,)),
+            (WAITING, (jobs.c.priority.desc(), jobs.c.seq)),
+            (ENDED, (jobs.c.seq.desc(),)),
+        )
+        found: list[Row[Any]] = []
+        skip = question.offset
+        with reading(self._engine) as connection:
+            for where, order in segments:
+                asked = _asked(select(*_JOB_FIELDS), where, question).order_by(*order)
+                left = question.limit - len(found)
+                if left <= 0:
+                    break
+                rows = connection.execute(asked.limit(left).offset(skip)).all()
+                if rows:
+                    skip = 0
+                elif skip:
+                    skip -= connection.execute(_asked(select(func.count()), where, question)).scalar_one()
+                found += rows
+        return [_job(row) for row in found]
+
+    def counts(self) -> Mapping[Status, int]:
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).all()
+        found = {Status(status): number for status, number in rows}
+        return {status: found.get(status, 0) for status in Status}
+
+    def unfinished(self) -> int:
+        with reading(self._engine) as connection:
+            return connection.execute(select(func.count()).select_from(jobs).where(LIVE, ~jobs.c.paused)).scalar_one()
+
+    def latest_for(self, job: Job) -> Job | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                select(*_JOB_FIELDS)
+                .where(_same_target(job), jobs.c.status == Status.SUCCESS)
+                .order_by(jobs.c.seq.desc())
+                .limit(1)
+            ).one_or_none()
+        return None if row is None else _job(row)
+
+    def next_due(self) -> datetime | None:
+        with reading(self._engine) as connection:
+            first = connection.execute(select(func.min(jobs.c.not_before)).where(TIMED, ~jobs.c.paused)).scalar_one()
+        return None if first is None else datetime.fromisoformat(first)
+
+    def pause_queue(self, pause: bool) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(delete(flags).where(flags.c.name == QUEUE_PAUSED))
+            if pause:
+                connection.execute(flags.insert().values(name=QUEUE_PAUSED))
+
+    def queue_paused(self) -> bool:
+        with reading(self._engine) as connection:
+            return _queue_paused(connection)
+
+    def prune(self, ended_before: datetime) -> int:
+        with writing(self._engine) as connection:
+            return connection.execute(delete(jobs).where(ENDED, jobs.c.ended_at < iso(ended_before))).rowcount
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _wake_the_due(connection: Connection, now: datetime) -> None:
+    due = or_(jobs.c.not_before <= iso(now), jobs.c.not_before > iso(now + MAX_WAIT))
+    connection.execute(update(jobs).where(TIMED, due).values(not_before=None))
+
+
+def _queue_paused(connection: Connection) -> bool:
+    return connection.execute(select(flags.c.name).where(flags.c.name == QUEUE_PAUSED)).first() is not None
+
+
+def _same_target(job: Job) -> Any:
+    return (jobs.c.target == str(job.target)) & (jobs.c.machine == job.machine)
+
+
+def _live_for(connection: Connection, job: Job) -> Job | None:
+    row = connection.execute(select(*_JOB_FIELDS).where(_same_target(job), LIVE)).one_or_none()
+    return None if row is None else _job(row)
+
+
+def _asked(selection: Select[Any], where: TextClause, question: Question) -> Select[Any]:
+    asked = selection.select_from(jobs).where(where)
+    if question.statuses:
+        asked = asked.where(jobs.c.status.in_(sorted(question.statuses)))
+    if question.text:
+        asked = asked.where(jobs.c.haystack.contains(question.text.lower(), autoescape=True))
+    return asked
+
+
+def _find(connection: Connection, job_id: JobId) -> Job:
+    """By its whole id, or by a beginning that only one job has."""
+    row = connection.execute(select(*_JOB_FIELDS).where(jobs.c.job_id == job_id).with_for_update()).one_or_none()
+    if row is None and len(job_id) >= 4:
+        # U+007F sorts behind every sign of an id
+        begins = (jobs.c.job_id >= job_id) & (jobs.c.job_id < job_id + "\x7f")
+        rows = connection.execute(select(*_JOB_FIELDS).where(begins).limit(2).with_for_update()).all()
+        row = rows[0] if len(rows) == 1 else None
+    if row is None:
+        raise BadRequest(Code.UNKNOWN_JOB, f"there is no job {job_id[:40]!a}")
+    return _job(row)
+
+
+def _replace(connection: Connection, before: Job, after: Job) -> Job:
+    if after is not before:
+        connection.execute(update(jobs).where(jobs.c.job_id == before.job_id).values(_row(after)))
+    return after
+
+
+def _row(job: Job) -> dict[str, Any]:
+    info = job.model_info
+    document = job.model_dump(mode="json", include=set(_CARRIED))
+    return {
+        **document,
+        "job_id": job.job_id,
+        "status": job.status,
+        "machine": job.machine,
+        "target": str(job.target),
+        "host": info.host,
+        "haystack": f"{info.expected_filename} {info.model_type} {info.host}".lower(),
+        "priority": job.priority,
+        "not_before": job.not_before,
+        "paused": job.paused,
+        "cancel_requested": job.cancel_requested,
+        "promoting": job.promoting,
+        "worker": job.worker,
+        "attempts": job.attempts,
+        "tries": job.tries,
+        "lease": job.lease,
+        "added_at": job.added_at,
+        "ended_at": None if job.live else job.history[-1].timestamp,
+        "kind": job.kind,
+        "models_root": str(job.models_root),
+    }
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    if values["lease"] is not None:
+        values["lease"] = Lease(*values["lease"])
+    return Job.model_validate(values)

@@ -1,0 +1,64 @@
+"""The ledger's tables. What is asked for by index is a column; what is only carried along is JSON.
+
+The conditions of the partial indexes are literal SQL and are used word for word in the queries: SQLite uses a partial
+index only when it can see that the query implies its condition, which it cannot through a bound parameter.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Boolean, Column, Index, Integer, MetaData, String, Table, desc, text
+
+metadata = MetaData()
+
+CLAIMABLE = text("worker IS NULL AND NOT paused AND not_before IS NULL AND status IN ('PENDING', 'VERIFYING')")
+OWNED = text("worker IS NOT NULL")
+WAITING = text("worker IS NULL AND status IN ('PENDING', 'VERIFYING', 'DOWNLOADING')")
+ENDED = text("status IN ('SUCCESS', 'FAILED')")
+LIVE = text("status IN ('PENDING', 'DOWNLOADING', 'VERIFYING')")
+TIMED = text("not_before IS NOT NULL")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", String(36), nullable=False, unique=True),
+    Column("status", String(16), nullable=False),
+    Column("machine", String(64), nullable=False),
+    Column("target", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("haystack", String, nullable=False),  # lower-case file name, folder and host, for search
+    Column("priority", Integer, nullable=False),
+    Column("not_before", String(32)),  # ISO-8601 of one length, so text order is time order
+    Column("paused", Boolean, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("promoting", Boolean, nullable=False),
+    Column("worker", String(64)),
+    Column("attempts", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("lease", JSON(none_as_null=True)),
+    Column("added_at", String(32), nullable=False),
+    Column("ended_at", String(32)),
+    Column("kind", String(16), nullable=False),
+    Column("models_root", String, nullable=False),
+    Column("model_info", JSON, nullable=False),
+    Column("history", JSON, nullable=False),
+    Column("progress", JSON, nullable=False),
+    Column("result", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+Index(
+    "jobs_claimable", desc(jobs.c.priority), jobs.c.seq, jobs.c.host, sqlite_where=CLAIMABLE, postgresql_where=CLAIMABLE
+)
+Index("jobs_owned", jobs.c.worker, jobs.c.seq, sqlite_where=OWNED, postgresql_where=OWNED)
+Index("jobs_waiting", desc(jobs.c.priority), jobs.c.seq, sqlite_where=WAITING, postgresql_where=WAITING)
+Index("jobs_timed", jobs.c.not_before, sqlite_where=TIMED, postgresql_where=TIMED)
+Index("jobs_ended", jobs.c.seq, sqlite_where=ENDED, postgresql_where=ENDED)
+Index("jobs_ended_at", jobs.c.ended_at, sqlite_where=ENDED, postgresql_where=ENDED)
+Index("jobs_by_status", jobs.c.status, jobs.c.seq)
+Index("jobs_by_target", jobs.c.target, jobs.c.seq)
+Index("jobs_one_live_per_target", jobs.c.machine, jobs.c.target, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
+
+flags = Table("flags", metadata, Column("name", String(64), primary_key=True))
+
+QUEUE_PAUSED = "queue_paused"

@@ -1,0 +1,102 @@
+"""The leash on which one job's work runs: the engine pulls it, the rooms feel it.
+
+Reasons and remedies stay with the engine; a room only asks `check()` between two pieces of work, and hands over what
+must be cut loose (a socket that may block for a minute) with `cutting`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from download_worker.errors import Interrupted
+from download_worker.jobs.job import Progress
+
+SPEED_WINDOW_SECONDS = 3.0
+
+
+class Leash:
+    def __init__(self) -> None:
+        self._pulled = threading.Event()
+        self._lock = threading.Lock()
+        self._cuts: list[Callable[[], None]] = []
+        self._meter = Meter()
+
+    def pull(self) -> None:
+        """From any thread, any number of times: the work ends with Interrupted at its next check."""
+        self._pulled.set()
+        with self._lock:
+            cuts = tuple(self._cuts)
+        for cut in cuts:
+            cut()
+
+    @property
+    def pulled(self) -> bool:
+        return self._pulled.is_set()
+
+    def check(self) -> None:
+        if self._pulled.is_set():
+            raise Interrupted
+
+    def wait(self, seconds: float) -> None:
+        """A pause that ends early, with Interrupted, when the leash is pulled."""
+        if self._pulled.wait(seconds):
+            raise Interrupted
+
+    @contextmanager
+    def cutting(self, cut: Callable[[], None]) -> Iterator[None]:
+        """While inside, a pull also calls `cut`, which must not raise and may come from another thread."""
+        with self._lock:
+            self._cuts.append(cut)
+        try:
+            self.check()
+            yield
+        finally:
+            with self._lock:
+                self._cuts.remove(cut)
+
+    def progress(self, done: int, total: int | None, *, connections: int = 0) -> None:
+        """Told by the fetcher after each piece; read by the heartbeat."""
+        self._meter.note(done, total, connections)
+
+    def read(self) -> Progress:
+        return self._meter.read()
+
+
+class Meter:
+    """Bytes over a sliding window of a few seconds. Thread-safe by replacing one tuple, never mutating it."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._marks: tuple[tuple[float, int], ...] = ()
+        self._total: int | None = None
+        self._connections = 0
+
+    def note(self, done: int, total: int | None, connections: int) -> None:
+        now = self._now()
+        marks = self._marks
+        if marks and (done < marks[-1][1] or now - marks[-1][0] < 0.1):
+            # A restart from zero begins a new window; within a tenth of a second only the last mark moves.
+            marks = () if done < marks[-1][1] else marks[:-1] or marks
+        young = tuple(mark for mark in marks if now - mark[0] <= SPEED_WINDOW_SECONDS)
+        self._marks = (*young, (now, done))
+        self._total, self._connections = total, connections
+
+    def read(self) -> Progress:
+        marks = self._marks
+        if not marks:
+            return Progress()
+        (first_at, first), (last_at, last) = marks[0], marks[-1]
+        now = self._now()
+        fresh = self._connections > 0 and now - last_at <= SPEED_WINDOW_SECONDS
+        speed = (last - first) / max(now - first_at, 0.001) if fresh and len(marks) > 1 else None
+        left = None if self._total is None or not speed else max(0, self._total - last) / speed
+        return Progress(
+            bytes=last,
+            total=self._total,
+            bytes_per_second=speed,
+            eta_seconds=left,
+            connections=self._connections,
+        )

@@ -1,0 +1,1 @@
+"""The ledger through its versions (alembic). Each script is frozen once it has been released."""

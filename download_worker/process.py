@@ -1,0 +1,185 @@
+"""START HERE: the walk of one job, from its claim to its end. One way in, one way out, no way back.
+
+    claimed ─ room 3: fetch ─ room 4: verify ─ room 5: promote ─ room 6: record
+
+The rooms never see the ledger or each other; they take values and return values. This module carries those values from
+room to room and writes into the ledger what became of them. A room that does not return a value raises one of these:
+TryLater, GiveUp (with the reason), Refused, Interrupted (the engine knows why), or LostClaim (somebody else has the
+job: write nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from loguru import logger
+
+from download_worker.clock import Clock, iso
+from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
+from download_worker.fetchers.fetcher import Fetcher, Inspect
+from download_worker.installers.installer import Installed, Installer
+from download_worker.jobs import moves
+from download_worker.jobs.job import Job, Result, Verdict
+from download_worker.jobs.ledger import Ledger
+from download_worker.leash import Leash
+from download_worker.quarantine import Quarantine
+from download_worker.room import Fetched, Room, entered, leave_for_good, source_key, staging_for
+from download_worker.settings import Settings
+from download_worker.text import public_url
+from download_worker.verifiers.verifier import Rejected, Rubric, Specimen, Verifier, prove
+
+DISK_FULL_WAIT_SECONDS = 60.0
+NO_VERDICT_WAIT_CAP_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Everything one walk needs. Made in `wiring.py`; the order of the verifiers is the policy."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    fetcher: Fetcher
+    inspect: Inspect
+    verifiers: Sequence[Verifier]
+    rubric: Rubric
+    installer: Installer
+    quarantine: Quarantine
+
+    def at(self) -> str:
+        return iso(self.clock.now())
+
+
+def process(job: Job, shop: Workshop, leash: Leash) -> None:
+    """Walk one claimed job to the end of this attempt and record it. Raises Interrupted and LostClaim, nothing else
+    but what keeps the ledger itself from being written."""
+    with logger.contextualize(job_id=job.job_id):
+        try:
+            result, event = _walk(job, shop, leash)
+        except (Interrupted, LostClaim):
+            raise
+        except Trouble as trouble:
+            _record_trouble(job, shop, trouble)
+        except Exception as error:  # noqa: BLE001 - the wall of the house: one job must never stop the line
+            logger.opt(exception=error).error("job {} met a fault of ours", job.job_id)
+            _record_trouble(job, shop, GiveUp(Code.INTERNAL, f"{type(error).__name__} in our own code"))
+        else:
+            shop.ledger.change(job.claim, moves.succeeded(result, event, shop.at()))
+            logger.info("{} is in place: {}", job.model_info.expected_filename, result.path)
+
+
+def _walk(job: Job, shop: Workshop, leash: Leash) -> tuple[Result, str]:
+    """Rooms 3 to 5. Returns what room 6 is to record as SUCCESS."""
+    staging = staging_for(job.target, shop.settings.staging, job.models_root)
+    there = shop.installer.present(_as_promised(job), leash)
+    if there is not None:
+        leave_for_good(staging, job.job_id)
+        return _in_place(job, there), f"Already in place: {there.path}"
+
+    with entered(staging, job.job_id, job.attempts) as room:
+        file, verdict = _proven(job, shop, room, leash)
+        promise = Result(path=str(job.target), sha256=file.sha256, proof=verdict.proof, verdict=verdict)
+        if not shop.ledger.change(job.claim, moves.promoting(promise, shop.at())).live:
+            leave_for_good(staging, job.job_id)
+            raise LostClaim(job.claim)  # cancelled at the last moment, and recorded so
+        installed = shop.installer.install(job, file, leash)
+    leave_for_good(staging, job.job_id)
+    word = "Was in place already" if installed.already_present else "In place"
+    return promise.model_copy(update={"path": str(installed.path)}), f"{word}: {installed.path}"
+
+
+def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched, Verdict]:
+    """Rooms 3 and 4, from one source after the other until one gives the right file."""
+    sources = _in_order(job, room)
+    for url, is_last in zip(sources, [*[False] * (len(sources) - 1), True], strict=True):
+        try:
+            file = _fetched(job, url, shop, room, leash)
+            specimen = Specimen(job_id=job.job_id, file=file, wanted=job.model_info)
+            return file, prove(specimen, shop.verifiers, shop.rubric, leash)
+        except TryLater as trouble:
+            if is_last or trouble.code in _NOT_THE_SOURCE or room.journal() is not None:
+                raise
+            logger.warning("{} has nothing for now ({}); trying the next source", public_url(url), trouble.message)
+        except Rejected as refusal:
+            shop.quarantine.record(job, url, refusal, room)
+            if is_last or not refusal.elsewhere:
+                raise
+            logger.warning("{} gave a wrong file ({}); trying the next source", public_url(url), refusal.message)
+        except GiveUp as trouble:
+            if is_last or not trouble.elsewhere:
+                raise
+            logger.warning("{} cannot help ({}); trying the next source", public_url(url), trouble.message)
+        room.empty()
+    raise AssertionError("a job has at least one source")
+
+
+def _fetched(job: Job, url: str, shop: Workshop, room: Room, leash: Leash) -> Fetched:
+    """Room 3. A file that is whole in the room comes back at once, and its job never leaves VERIFYING."""
+    if room.whole_file() is None:
+        event = f"Downloading from {public_url(url)} (attempt {job.attempts})"
+        shop.ledger.change(job.claim, moves.downloading(event, shop.at()))
+        logger.info("{}", event)
+    file = shop.fetcher.fetch(url, job.model_info, room, leash, shop.inspect)
+    event = f"Verifying {file.size} bytes, SHA-256 {file.sha256}"
+    shop.ledger.change(job.claim, moves.verifying(event, file.size, shop.at()))
+    return file
+
+
+def _record_trouble(job: Job, shop: Workshop, trouble: Trouble) -> None:
+    """Room 6, when there is no file: wait and try again, or FAILED with the reason."""
+    wait_seconds = _patience(job, shop.settings, trouble)
+    if wait_seconds is not None:
+        until = shop.clock.now() + timedelta(seconds=wait_seconds)
+        refund = trouble.code in _NOT_THE_SOURCE
+        shop.ledger.change(job.claim, moves.put_off(until, str(trouble), shop.at(), refund=refund))
+        logger.warning("{}; again in {:.0f} s", trouble.message, wait_seconds)
+        return
+    verdict = None
+    if isinstance(trouble, Rejected):
+        leave_for_good(staging_for(job.target, shop.settings.staging, job.models_root), job.job_id)
+        verdict = trouble.verdict()
+    shop.ledger.change(job.claim, moves.failed(trouble.code, str(trouble), shop.at(), verdict=verdict))
+    logger.error("{} failed: {}", job.model_info.expected_filename, trouble)
+
+
+def _patience(job: Job, settings: Settings, trouble: Trouble) -> float | None:
+    """Seconds until the next try; None when there is to be none."""
+    if not isinstance(trouble, TryLater):
+        return None
+    if trouble.code is Code.DISK_FULL:
+        return DISK_FULL_WAIT_SECONDS
+    if trouble.code is Code.NO_VERDICT:
+        if settings.no_verdict == "fail":
+            return None
+        tries, cap = job.attempts, min(NO_VERDICT_WAIT_CAP_SECONDS, settings.backoff_cap_seconds)
+    else:
+        tries, cap = job.tries, settings.backoff_cap_seconds
+        if tries >= settings.max_tries:
+            return None
+    wait = moves.backoff_seconds(tries, base_seconds=settings.backoff_base_seconds, cap_seconds=cap)
+    return min(max(wait, trouble.retry_after_seconds or 0.0), settings.backoff_cap_seconds)
+
+
+# Troubles of this machine or of the language model: the source is as good as before, and the try is not counted.
+_NOT_THE_SOURCE = frozenset({Code.DISK_FULL, Code.NO_VERDICT, Code.DATABASE_BUSY})
+
+
+def _in_order(job: Job, room: Room) -> list[str]:
+    """The job's sources; the one whose bytes are in the room goes first."""
+    journal = room.journal()
+    return sorted(job.model_info.sources, key=lambda url: journal is None or journal.source != source_key(url))
+
+
+def _as_promised(job: Job) -> Job:
+    """A job that died while its file was being put in place knows that file's digest."""
+    if not job.promoting or job.result.sha256 is None:
+        return job
+    info = job.model_info.model_copy(update={"sha256": job.result.sha256})
+    return job.model_copy(update={"model_info": info})
+
+
+def _in_place(job: Job, there: Installed) -> Result:
+    promised = job.result if job.promoting else Result(sha256=job.model_info.sha256, proof="A")
+    return promised.model_copy(update={"path": str(there.path), "code": None, "reason": None})

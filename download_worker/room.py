@@ -1,0 +1,246 @@
+"""The staging room of one claim: where a file lives until it is proven, and the journal of what of it is durable.
+
+`staging/<job_id>/<attempts>/` holds `part`, `journal.json` and a lock. The number is the fence: a new owner renames its
+predecessor's room to its own number, in one step, so that a former owner that wakes up again finds its paths gone and
+can put nothing in place. If that predecessor still holds the lock (it is stopped, not dead), it may also still write
+into its open file; then only the durable bytes are copied, and its room is removed.
+
+Completeness is what the journal says, never the size of the file: the journal is replaced only after the bytes it
+speaks of are flushed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from download_worker.errors import Code, GiveUp, TryLater
+from download_worker.jobs.job import JobId
+
+STAGING_BESIDE_MODELS = ".comfy-doctor-staging"
+MAX_JOURNAL_BYTES = 16 * 1024
+COPY_BYTES = 1024 * 1024
+_OUT_OF_SPACE = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG: the same on Linux and macOS but for EDQUOT (69 there)
+
+
+class Identity(NamedTuple):
+    """What must not change between hashing a file and putting it in place."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @staticmethod
+    def of(stat: os.stat_result) -> Identity:
+        return Identity(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What is durable of the part file, and which representation of which source it belongs to.
+
+    `source` is the `source_key` of the URL. `total` is in bytes.
+    """
+
+    source: str
+    etag: str | None = None
+    last_modified: str | None = None
+    total: int | None = None
+    durable_bytes: int = 0
+    sha256: str | None = None
+    identity: Identity | None = None
+    content_type: str | None = None
+    origin: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.sha256 is not None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A whole file in the room. `origin` is where it finally came from, without secrets; `sha256` was computed from
+    the very bytes that were written, and `identity` is the file they were written to."""
+
+    path: Path
+    sha256: str
+    size: int
+    identity: Identity
+    origin: str
+    content_type: str | None
+    resumed_bytes: int = 0
+
+
+class Room:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.part = folder / "part"
+        self._journal = folder / "journal.json"
+
+    def journal(self) -> Journal | None:
+        """None when there is none, or none that can be believed."""
+        try:
+            with self._journal.open("rb") as file:
+                told = json.loads(file.read(MAX_JOURNAL_BYTES))
+            identity = told.pop("identity")
+            journal = Journal(**told, identity=Identity(*identity) if identity else None)
+            size = self.part.stat().st_size
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return journal if 0 <= journal.durable_bytes <= size else None
+
+    def note(self, journal: Journal) -> None:
+        """Replace the journal. The caller has flushed the bytes that it speaks of."""
+        fresh = self._journal.with_suffix(".new")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(asdict(journal), file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._journal)
+
+    def whole_file(self) -> Journal | None:
+        """The journal of a file that is complete, digested and untouched since; else None."""
+        journal = self.journal()
+        if journal is None or not journal.whole or journal.identity is None:
+            return None
+        return journal if Identity.of(self.part.stat()) == journal.identity else None
+
+    def empty(self) -> None:
+        """Forget what is here: another source, or another representation of it."""
+        self._journal.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+
+
+def source_key(url: str) -> str:
+    """How the journal names a source: a digest, since the URL itself may carry a signature."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def staging_for(target: Path, home_staging: Path, models_root: Path) -> Path:
+    """The staging folder on the target's own volume, so that putting a file in place stays one step.
+
+    Home's staging if it is on that volume, else the models root's, else (a model folder that is a link to another disk)
+    one in that folder itself; a part file has no model extension, so ComfyUI never lists it.
+    """
+    folder = nearest_existing(target.parent)
+    volume = folder.stat().st_dev
+    if nearest_existing(home_staging).stat().st_dev == volume:
+        return home_staging
+    if nearest_existing(models_root).stat().st_dev == volume:
+        return models_root / STAGING_BESIDE_MODELS
+    return folder.resolve() / STAGING_BESIDE_MODELS
+
+
+def nearest_existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+@contextmanager
+def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
+    """The room of this claim, with what its predecessors left that is durable.
+
+    Raises:
+        TryLater: disk_full. GiveUp: permission or storage.
+    """
+    hall = staging / job_id
+    own = hall / str(attempts)
+    with storage_errors(own):
+        hall.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _take_over(hall, own)
+    try:
+        yield Room(own)
+    finally:
+        lock.release()
+
+
+def leave_for_good(staging: Path, job_id: JobId) -> None:
+    """The job has ended: nothing of it stays in staging."""
+    hall = staging / job_id
+    with storage_errors(hall):
+        if hall.exists():
+            shutil.rmtree(hall, onerror=_ignore_missing)
+        with suppress(OSError):  # only ours to remove when empty: the hidden staging folder beside models
+            if staging.name == STAGING_BESIDE_MODELS:
+                staging.rmdir()
+
+
+def _take_over(hall: Path, own: Path) -> FileLock:
+    """Adopt the most advanced room in the hall, and remove the others. Returns the lock of the own room."""
+    former = sorted((p for p in hall.iterdir() if p.name.isdigit() and p != own), key=_advance, reverse=True)
+    for room in former:
+        if own.exists():
+            break
+        lock = FileLock(room / "lock", blocking=False, thread_local=False)
+        try:
+            lock.acquire()
+        except (Timeout, OSError):
+            _copy_durable(Room(room), own)
+            break
+        room.rename(own)
+        lock.release()
+    own.mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(own / "lock", blocking=False, thread_local=False)
+    lock.acquire()
+    for leftover in former:
+        if leftover != own and leftover.exists():
+            shutil.rmtree(leftover, onerror=_ignore_missing)
+    return lock
+
+
+def _advance(folder: Path) -> tuple[int, int]:
+    journal = Room(folder).journal()
+    return (journal.durable_bytes if journal else -1, int(folder.name))
+
+
+def _copy_durable(former: Room, own: Path) -> None:
+    journal = former.journal()
+    fresh = own.with_name(f"{own.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    if journal is not None and journal.durable_bytes:
+        room = Room(fresh)
+        with former.part.open("rb") as source, room.part.open("wb") as sink:
+            left = journal.durable_bytes
+            while left and (piece := source.read(min(COPY_BYTES, left))):
+                sink.write(piece)
+                left -= len(piece)
+            sink.flush()
+            os.fsync(sink.fileno())
+        # Not whole any more, even if it was: what was copied while somebody else could write is proven anew.
+        room.note(replace(journal, durable_bytes=journal.durable_bytes - left, sha256=None, identity=None))
+    fresh.rename(own)
+
+
+def _ignore_missing(
+    function: Callable[..., object], path: str, error: tuple[type[BaseException], BaseException, object]
+) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Translate what a disk says: full is for later, forbidden and broken are for a person.
+
+    Raises:
+        TryLater: disk_full. GiveUp: permission, storage.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise GiveUp(Code.PERMISSION, f"not allowed to write {error.filename or path}") from error
+    except OSError as error:
+        if error.errno in _OUT_OF_SPACE:
+            raise TryLater(Code.DISK_FULL, f"no space left on the volume of {path}") from error
+        raise GiveUp(Code.STORAGE, f"the disk failed at {error.filename or path}: {error.strerror or error}") from error

@@ -1,0 +1,79 @@
+"""Text that came from outside, made safe to show; and text that goes outside, freed of secrets.
+
+Both are total functions: they never raise, and applying them twice changes nothing more.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+MAX_SHOWN_CHARS = 2_000
+_REMOVED = "[secret]"
+# Control, format (bidi, zero-width), surrogate, private use, line and paragraph separators.
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+# Query keys that carry a credential: Civitai's token, S3-style and CloudFront signatures, Azure's sig.
+_SECRET_QUERY = re.compile(
+    r"(?i)^(token|access_token|api[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
+    r"|x-amz-(signature|credential|security-token)|x-goog-(signature|credential))$"
+)
+_IN_TEXT = (
+    re.compile(r"(?i)(?<=\bbearer )[\w.~+/=-]{6,}"),
+    re.compile(r"\b(hf|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{8,}"),
+    re.compile(
+        r"(?i)(?<=[?&])(token|access_token|api[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
+        r"|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential)=[^&\s\"'<>]+"
+    ),
+    re.compile(r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)"),
+)
+
+
+def safe_text(text: object, *, max_chars: int = MAX_SHOWN_CHARS) -> str:
+    """One line in which everything invisible is visible: ESC becomes `\\x1b`, a bidi override `<U+202E>`."""
+    raw = str(text)
+    clipped = raw[:max_chars]
+    shown = clipped if clipped.isascii() and clipped.isprintable() else "".join(map(_visible, clipped))
+    return shown if len(raw) <= max_chars else shown + f"… ({len(raw)} characters)"
+
+
+def _visible(char: str) -> str:
+    if unicodedata.category(char) not in _INVISIBLE_CATEGORIES:
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"<U+{code:04X}>"
+
+
+def public_url(url: str) -> str:
+    """The URL as it may be stored in a log or shown: no user, no password, no token, no signature."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return _REMOVED
+    host = parts.netloc.rpartition("@")[2]
+    kept = [(key, _REMOVED if _SECRET_QUERY.match(key) else value) for key, value in query]
+    query_text = urlencode(kept, quote_via=quote, safe="[]/:") if any(v == _REMOVED for _, v in kept) else parts.query
+    return urlunsplit((parts.scheme, host, parts.path, query_text, ""))
+
+
+def without_credentials(url: str) -> str:
+    """The URL as it may be kept in a row: without user, password and `token=`; the worker adds its own token."""
+    parts = urlsplit(url)
+    query = [pair for pair in parts.query.split("&") if not pair.lower().startswith(("token=", "access_token="))]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(query), ""))
+
+
+class Redactor:
+    """Removes known secrets and everything that looks like one. One instance serves every sink of a process."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known = tuple(sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True))
+
+    def __call__(self, text: str) -> str:
+        for secret in self._known:
+            text = text.replace(secret, _REMOVED)
+        for pattern in _IN_TEXT:
+            text = pattern.sub(_REMOVED, text)
+        return text

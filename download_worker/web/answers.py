@@ -1,0 +1,142 @@
+"""What the head of an answer means, pure: how long its body is, whether it is a redirect, and what a refusal is worth.
+
+The status table follows FAULTS.md H11, H14–H19, H24 and what Hugging Face and Civitai were seen to answer (FACTS 5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from download_worker.errors import Code, GiveUp, Trouble, TryLater
+from download_worker.text import public_url, safe_text
+from download_worker.web.origins import Credential
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 100
+MAX_EXPLANATION_CHARS = 300
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GONE = frozenset({404, 410, 451})
+_BUSY = frozenset({429, 503})
+
+Headers = Mapping[str, str]
+"""Header names in lower case; several of one name are joined with a comma and a space."""
+
+
+class Framing(NamedTuple):
+    """How the end of the body is known: by its length in bytes, by its last chunk, or (neither) only by silence."""
+
+    length: int | None
+    chunked: bool
+
+
+class Asked(NamedTuple):
+    """The question that a refusal answers. `credential` is the token of the origin that was asked first."""
+
+    url: str
+    credential: Credential | None
+    crossed: bool
+    """The answer came from another origin, to which a redirect led."""
+
+
+def framing(headers: Headers, host: str) -> Framing:
+    """Raises GiveUp(lying_server) where the head contradicts itself (H11: such a body has no certain end)."""
+    length, coding = headers.get("content-length"), headers.get("transfer-encoding")
+    if coding is not None and coding.strip().lower() != "chunked":
+        raise _lying(host, f"sends a transfer coding that nobody asked for: {safe_text(coding, max_chars=80)}")
+    if length is None:
+        return Framing(None, coding is not None)
+    if coding is not None:
+        raise _lying(host, "tells a length and sends chunks")
+    if not re.fullmatch(r"[0-9]{1,18}", length):
+        raise _lying(host, f"tells a length that is none: {safe_text(length, max_chars=80)}")
+    return Framing(int(length), chunked=False)
+
+
+def check_head(headers: Headers, host: str) -> None:
+    """Raises GiveUp(lying_server) for a head that is larger than any honest one (H23)."""
+    size = sum(len(name) + len(value) + 4 for name, value in headers.items())
+    if size > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS:
+        raise _lying(host, f"sends a head of {size} bytes")
+
+
+def redirect_target(status: int, headers: Headers, url: str) -> str | None:
+    """Where to go on, or None when this is no redirect. Raises GiveUp(redirects) when it does not say where (H19)."""
+    if status not in _REDIRECTS:
+        return None
+    location = headers.get("location", "").strip()
+    if not location:
+        raise GiveUp(Code.REDIRECTS, f"{public_url(url)} redirects to nowhere", elsewhere=True)
+    try:
+        return location.encode("latin-1").decode("utf-8")  # http.client reads heads as Latin-1, hosts write UTF-8
+    except UnicodeError:
+        return location
+
+
+def refusal(status: int, headers: Headers, asked: Asked, *, now: datetime, cap_seconds: float, said: str = "") -> Trouble:
+    """What a status means for the job, for every status that brings no file. `said` is the host's own explanation."""
+    host = urlsplit(asked.url).hostname or "the host"
+    told = safe_text(said, max_chars=MAX_EXPLANATION_CHARS)
+    message = f"{host} answered {status} for {public_url(asked.url)}" + (f" ({told})" if told else "")
+    if status in (401, 403):
+        return _unauthorised(headers, asked, message)
+    if status in _GONE:
+        return GiveUp(Code.NOT_FOUND, message, elsewhere=True)
+    if status in _BUSY:
+        wait = retry_after_seconds(headers, now=now, cap_seconds=cap_seconds)
+        return TryLater(Code.BUSY_HOST, message, retry_after_seconds=wait)
+    if status == 408 or 500 <= status <= 599:
+        return TryLater(Code.SERVER_ERROR, message)
+    return GiveUp(Code.LYING_SERVER, f"{message}, which is no answer to our question", elsewhere=True)
+
+
+def retry_after_seconds(headers: Headers, *, now: datetime, cap_seconds: float) -> float | None:
+    """What the host asks for, at most the cap; None when it says nothing that can be understood (H16).
+
+    `Retry-After` holds seconds or an HTTP date (RFC 9110, 10.2.3). Hugging Face may leave it out and tell the seconds
+    until its window ends in `RateLimit: "resolvers";r=0;t=112` (FACTS 5).
+    """
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        return min(float(text), cap_seconds)
+    window = re.search(r";\s*r=0\s*;\s*t=([0-9]{1,9})\b", headers.get("ratelimit", ""))
+    if not text and window:
+        return min(float(window[1]), cap_seconds)
+    try:
+        date = parsedate_to_datetime(text[:64])
+    except ValueError:
+        return None
+    seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+    return min(max(seconds, 0.0), cap_seconds)
+
+
+def _unauthorised(headers: Headers, asked: Asked, message: str) -> Trouble:
+    if asked.crossed:
+        # A storage host that was redirected to takes signatures, not tokens: this one has run out or was not ready yet
+        # (H21; the bridge of Hugging Face does so now and then). Asking its origin again gives a new one.
+        return TryLater(Code.SERVER_ERROR, f"{message}: its signed link is not valid, a new one is asked for")
+    credential = asked.credential
+    if credential is None:
+        return GiveUp(Code.AUTH, message, hint="it wants a login that is not known here; use another source", elsewhere=True)
+    name = credential.variable
+    if headers.get("x-error-code") == "GatedRepo":
+        page = _model_page(asked.url)
+        return GiveUp(Code.AUTH, message, hint=f"accept the licence on {page}, set {name} to your token, then retry the job")
+    if credential.token is None:
+        return GiveUp(Code.AUTH, f"{message}; no token was sent", hint=f"set {name} to your token, then retry the job")
+    return GiveUp(Code.AUTH, message, hint=f"the token in {name} does not open this file: check it and your access to the file")
+
+
+def _model_page(url: str) -> str:
+    parts = urlsplit(url)
+    owner_and_name = "/".join(parts.path.partition("/resolve/")[0].split("/")[-2:])
+    return f"{parts.scheme}://{parts.netloc}/{owner_and_name}"
+
+
+def _lying(host: str, what: str) -> GiveUp:
+    return GiveUp(Code.LYING_SERVER, f"{host} {what}", elsewhere=True)

@@ -1,0 +1,184 @@
+"""The hub: a model host on the loopback that publishes files, misbehaves as it is told, and remembers every request."""
+
+import json
+import ssl
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from .behaviours import Behaviour, Turn, Worn, answer
+from .connection import Connection
+from .data import Blob, Data, SizedPattern, sha256_of
+from .honest import Item, honest
+from .loopback import Loopback
+from .messages import Reply, Request
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One request and what became of it.
+
+    `status` is 0 where no honest status line was sent, `first_byte` the offset in the file of the first body byte, `bytes_sent` the body
+    bytes handed to the socket so far, `started` and `ended` are seconds of the monotonic clock, `ended` is None while it goes on.
+    """
+
+    method: str
+    target: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    status: int
+    first_byte: int
+    connection: int
+    started: float
+    ended: float | None = None
+    bytes_sent: int = 0
+
+
+@dataclass
+class Shelf:
+    """A published file, what its host wears, and the requests per method since it put that on."""
+
+    item: Item
+    worn: tuple[Behaviour, ...] = ()
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+class Hub(Loopback):
+    """A model host. `bytes_per_second` throttles every connection and may be set while it runs."""
+
+    def __init__(
+        self,
+        port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        bytes_per_second: float | None = None,
+        log_path: Path | None = None,
+    ) -> None:
+        self.bytes_per_second = bytes_per_second
+        self._log_path = log_path
+        self._shelves: dict[str, Shelf] = {}
+        self._hits: list[Hit] = []
+        super().__init__(port, ssl_context, host)
+
+    def publish(
+        self,
+        path: str,
+        data: bytes | Data,
+        *,
+        behaviour: Worn = None,
+        etag: str | None = "strong",
+        last_modified: str | None = None,
+        content_type: str = "application/octet-stream",
+        sha256_header: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """Put a file at a path and return its URL. The ETag is made from the bytes unless it is given; None sends none."""
+        held = Blob(data) if isinstance(data, bytes) else data
+        told = tuple((headers or {}).items())
+        if sha256_header:
+            told += (("X-Linked-ETag", f'"{sha256_of(held)}"'), ("X-Linked-Size", str(held.size)))
+        item = Item(held, _strong_etag(held) if etag == "strong" else etag, last_modified, content_type, told)
+        with self._changed:
+            self._shelves[_rooted(path)] = Shelf(item, _together(behaviour))
+        return self.url(path)
+
+    def behave(self, path: str, behaviour: Worn, times: int | None = None) -> None:
+        """From now on misbehave so at this path, for the next so many requests or until told otherwise; None is honest again."""
+        worn = _together(behaviour)
+        with self._changed:
+            shelf = self._shelves[_rooted(path)]
+            shelf.worn = worn if times is None else tuple(each.times(times) for each in worn)
+            shelf.seen.clear()
+
+    @property
+    def hits(self) -> list[Hit]:
+        """All requests so far in the order of arrival, those under way included."""
+        with self._changed:
+            return list(self._hits)
+
+    def hits_for(self, path: str) -> list[Hit]:
+        return [hit for hit in self.hits if hit.path == _rooted(path)]
+
+    def bytes_sent(self, path: str) -> int:
+        return sum(hit.bytes_sent for hit in self.hits_for(path))
+
+    def forget_hits(self) -> None:
+        """Begin the list anew; only while no request is under way."""
+        with self._changed:
+            self._hits.clear()
+
+    def _converse(self, connection: Connection) -> None:
+        alive = True
+        for request in connection.requests():
+            reply = self._reply(request)
+            if request.method == "HEAD":
+                reply = reply.bodiless()
+            number = self._open_hit(request, reply, connection)
+            try:
+                alive = connection.deliver(reply, partial(self._count, number), lambda: self.bytes_per_second)
+            finally:
+                self._close_hit(number)
+            if not alive:
+                return
+
+    def _reply(self, request: Request) -> Reply:
+        with self._changed:
+            shelf = self._shelves.get(request.path)
+            if shelf is None:
+                return honest(request, None)
+            shelf.seen[request.method] += 1
+            turn = Turn(request, shelf.item, shelf.seen.total())
+            worn = [each for each in shelf.worn if each.applies(request.method, shelf.seen)]
+        return answer(turn, worn)
+
+    def _open_hit(self, request: Request, reply: Reply, connection: Connection) -> int:
+        hit = Hit(
+            request.method,
+            request.target,
+            request.path,
+            request.query,
+            request.headers,
+            reply.status,
+            reply.first_byte,
+            connection.number,
+            time.monotonic(),
+        )
+        with self._changed:
+            self._hits.append(hit)
+            self._changed.notify_all()
+            return len(self._hits) - 1
+
+    def _count(self, number: int, count: int) -> None:
+        with self._changed:
+            hit = self._hits[number]
+            self._hits[number] = replace(hit, bytes_sent=hit.bytes_sent + count)
+            self._changed.notify_all()
+
+    def _close_hit(self, number: int) -> None:
+        with self._changed:
+            hit = self._hits[number] = replace(self._hits[number], ended=time.monotonic())
+            if self._log_path is not None:
+                with self._log_path.open("a", encoding="utf-8") as log:
+                    log.write(json.dumps(asdict(hit)) + "\n")
+            self._changed.notify_all()
+
+
+def _rooted(path: str) -> str:
+    return "/" + path.lstrip("/")
+
+
+def _together(behaviour: Worn) -> tuple[Behaviour, ...]:
+    if behaviour is None:
+        return ()
+    return (behaviour,) if isinstance(behaviour, Behaviour) else tuple(behaviour)
+
+
+def _strong_etag(data: Data) -> str:
+    """The digest of the bytes; a pattern may be too large for that and is known by what makes it."""
+    if isinstance(data, SizedPattern):
+        return f'"pattern-{data.seed}-{data.size}"'
+    return f'"{sha256_of(data)}"'
