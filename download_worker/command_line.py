@@ -12,14 +12,15 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from download_worker.errors import Trouble
+from download_worker.errors import NEXT_STEP, Code, Trouble
 from download_worker.report import Complaint, ExitCode, Report, report_of
 from download_worker.text import safe_text
 
@@ -40,6 +41,7 @@ class Common:
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.", envvar="NO_COLOR")] = False
 
 
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 Render = Callable[[Report, Common], None]
 
 
@@ -47,9 +49,9 @@ def verb(app: typer.Typer, common: type[Common], render: Render, name: str | Non
     """Register a function as a command: it also gets the common options, and its Report is shown and ends the program."""
 
     def register(function: Callable[..., Report]) -> Callable[..., Report]:
-        own = {key: hint for key, hint in function.__annotations__.items() if key not in ("common", "return")}
-        shared = {key: field.type for key, field in common.__dataclass_fields__.items()}
-        defaults = {key: field.default for key, field in common.__dataclass_fields__.items()}
+        hints = get_type_hints(function, include_extras=True)
+        shared = get_type_hints(common, include_extras=True)
+        defaults = {field.name: field.default for field in fields(common)}
 
         @functools.wraps(function)
         def command(**options: Any) -> None:
@@ -57,10 +59,12 @@ def verb(app: typer.Typer, common: type[Common], render: Render, name: str | Non
             report = function(common=manners, **options)
             finish(report, manners, render)
 
-        parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "common"]
-        parameters += [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=defaults[k]) for k in shared]
+        own = [p for p in inspect.signature(function).parameters.values() if p.name != "common"]
+        parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
+        parameters += [inspect.Parameter(k, KEYWORD, default=defaults[k], annotation=shared[k]) for k in shared]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {**own, **shared}
+        command.__annotations__ = {key: hint for key, hint in (hints | shared).items() if key not in ("common", "return")}
+        del command.__wrapped__  # type: ignore[attr-defined] # else its signature would count, not ours
         app.command(name, no_args_is_help=False)(command)
         return function
 
@@ -105,6 +109,12 @@ def run(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) 
         # The reader of our output has gone, as in `| head`: there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + getattr(signal, "SIGPIPE", 13)
+    except Exception as error:  # noqa: BLE001 - a person never sees a traceback unless they ask for it
+        if "--verbose" in words or "-v" in words:
+            traceback.print_exc()
+        name = type(error).__name__
+        hint = f"{NEXT_STEP[Code.INTERNAL]}; --verbose shows where it happened"
+        report = Report(_command_in(words), ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, f"{name}: {error}", hint),))
     if as_json:
         print_json(report)
     else:

@@ -131,8 +131,6 @@ class LocalEngine:
                 self._shop.ledger.get(ring.job_id)
             except BadRequest:
                 self._bell.set_aside(ring, "the ledger knows no such job")
-            else:
-                self._bell.acknowledge(ring)
 
     def _take(self) -> None:
         settings = self._shop.settings

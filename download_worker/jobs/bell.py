@@ -27,7 +27,7 @@ _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
 class Ring(NamedTuple):
-    """A ring that was heard and is off the line. `job_id` is only what it claims: the ledger may never have heard of it."""
+    """A ring that was heard and is off the line. Its `job_id` is a claim: the ledger may never have heard of it."""
 
     ring_id: RingId
     job_id: JobId

@@ -1,6 +1,6 @@
 """The bell between processes: persist-queue 1.1.0, and the only module that opens it.
 
-Its queue is durable and everything else about it was measured to be weak (FAULTS.md section 3): two processes can take
+Its queue is durable, and everything else about it was measured to be weak (FAULTS.md section 3): two processes can take
 one ring, opening wants the write lock, one bad row stops the line, finished rows stay, a file that was replaced
 swallows what is put into it. None of that may matter here, because the queue holds nothing but hints: whatever is
 unclear is heard again, set aside, or begun anew, and the sweep finds the job of a ring that was lost on the way.
@@ -9,65 +9,50 @@ unclear is heard again, set aside, or begun anew, and the sweep finds the job of
 from __future__ import annotations
 
 import errno
-import json
-import os
 import random
 import sqlite3
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from loguru import logger
 from persistqueue.exceptions import Empty
 from persistqueue.serializers import json as json_text
 from persistqueue.sqlackqueue import SQLiteAckQueue
-from tenacity import Retrying, retry_if_exception, stop_after_delay
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
 
 from download_worker.clock import Clock, SystemClock, iso
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.jobs.bell import MAX_RINGS_PER_HEARING, ForeignRing, Ring, RingId, job_id_in, payload_of
 from download_worker.jobs.job import Job, JobId
-from download_worker.text import Redactor
+from download_worker.jobs.queue_folder import QueueFolder, Watch
 
 T = TypeVar("T")
-
-DATA = "data.db"
-SET_ASIDE = "set_aside.jsonl"
-_FILES = (DATA, f"{DATA}-wal", f"{DATA}-shm")
 
 OPEN_BUDGET_SECONDS = 30.0
 CALL_BUDGET_SECONDS = 5.0
 LOCK_WAIT_SECONDS = 1.0
-POLL_SECONDS = 1.0
 
 TIDY_AFTER_RINGS = 256
 CLEARED_ROWS_AT_ONCE = 10_000
 MAX_ROWS_ASIDE = 1_000
-MAX_ASIDE_LOG_BYTES = 1024 * 1024
-_REDACTED_BYTES = 4096
-_EXCERPT_CHARS = 200
 
 # Primary result codes, https://www.sqlite.org/rescode.html. ERROR here is "no such table" or "no such column": the file
 # is a database, but nobody's queue.
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 _FORBIDDEN = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH})
+_NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})  # Windows has no quota error
 
 
 class PersistQueueBell:
     """One queue folder. Making the bell touches nothing: the queue is opened by the first ring or hearing.
 
-    Whoever hands in a job therefore never fails for the queue's sake. `lock_seconds` bounds one wait for SQLite's lock,
+    So whoever hands in a job never fails for the queue's sake. `lock_seconds` bounds one wait for a lock,
     `call_seconds` one ring or hearing with its retries, `open_seconds` an explicit `open`.
     """
 
@@ -81,7 +66,7 @@ class PersistQueueBell:
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._folder = folder
+        self._folder = QueueFolder(folder)
         self._open_seconds = open_seconds
         self._call_seconds = call_seconds
         self._lock_seconds = lock_seconds
@@ -92,7 +77,7 @@ class PersistQueueBell:
         self._identity: tuple[int, ...] | None = None
         self._version: int | None = None
         self._rings_until_tidy = 0
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._stirred = threading.Event()
         self._called = False
         self._closed = False
@@ -108,9 +93,7 @@ class PersistQueueBell:
         except Trouble as trouble:
             _tell(f"could not ring for job {job.job_id}", trouble)
             return False
-        # macOS and Windows tell of a write when the file is closed, of new times at once.
-        with suppress(OSError):
-            os.utime(self._folder / DATA)
+        self._folder.touch()
         self.wake()
         return True
 
@@ -125,9 +108,7 @@ class PersistQueueBell:
 
     def set_aside(self, ring: Ring, reason: str) -> None:
         try:
-            self._do(
-                lambda queue: self._put_aside(queue, ring.ring_id, reason, ring.job_id.encode()), self._call_seconds
-            )
+            self._do(lambda queue: self._put_aside(queue, ring.ring_id, reason, ring.job_id), self._call_seconds)
         except Trouble as trouble:
             _tell(f"could not set aside ring {ring.ring_id} for job {ring.job_id}", trouble)
 
@@ -153,21 +134,19 @@ class PersistQueueBell:
         self.wake()
         with self._lock:
             self._let_go()
-            if self._watch is not None:
-                self._watch.stop()
-                self._watch = None
+            self._stop_watching()
 
     # Hearing
 
     def _drain(self, queue: _RingQueue, rings: list[Ring], limit: int) -> None:
         if self._rings_until_tidy <= 0:
             self._tidy(queue)
-        # Noted before the first row is read: what others write from here on will end the next wait.
+        # Noted before the first row is read: what others write from here on ends the next wait.
         self._version = queue.version()
         after: dict[str, Any] = {}
         for _ in range(limit):
             try:
-                # block=True would look for other processes' rings every ten seconds only, by the wall clock.
+                # A blocking get would notice other processes every ten seconds only, and by the wall clock.
                 row = queue.get(block=False, raw=True, **after)
             except Empty:
                 return
@@ -187,16 +166,9 @@ class PersistQueueBell:
         queue.ack(id=ring_id)
 
     def _put_aside(self, queue: _RingQueue, ring_id: RingId, reason: str, data: object) -> None:
-        """The row stays where it is, marked, for whoever wants to look; its line says why."""
+        """The row stays where it is, marked, for whoever wants to look; its line in the folder says why."""
         queue.ack_failed(id=ring_id)
-        logger.warning("set aside ring {} of the queue in {}: {}", ring_id, self._folder, reason)
-        raw = data if isinstance(data, bytes) else b"" if data is None else str(data).encode()
-        shown = Redactor()(raw[:_REDACTED_BYTES].decode("ascii", "backslashreplace"))[:_EXCERPT_CHARS]
-        note = {"time": iso(self._clock.now()), "row": ring_id, "reason": reason, "excerpt": shown, "bytes": len(raw)}
-        try:
-            _append(self._folder / SET_ASIDE, json.dumps(note) + "\n")
-        except OSError as error:
-            logger.warning("could not note that in {}: {}; the row itself is kept", SET_ASIDE, error)
+        self._folder.note_aside(iso(self._clock.now()), ring_id, reason, data)
 
     def _tidy(self, queue: _RingQueue) -> None:
         """Hear again what somebody took and never acknowledged, and forget what was acknowledged.
@@ -219,23 +191,24 @@ class PersistQueueBell:
         with self._lock:
             if self._watch is not None and self._watch.alive():
                 return False
-            if self._watch is not None:
-                self._watch.stop()
-                self._watch = None
+            self._stop_watching()
             try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._watch = _Watch(self._folder, self._stirred.set)
+                self._folder.make()
+                self._watch = Watch(self._folder.path, self._stirred.set)
             except OSError as error:
-                logger.warning(
-                    "cannot watch {}: {}; until that is mended the sweep finds new jobs", self._folder, error
-                )
+                logger.warning("cannot watch {}: {}; meanwhile the sweep finds new jobs", self._folder.path, error)
                 return False
             return True
+
+    def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
 
     def _others_wrote(self) -> bool:
         """Whether anybody else wrote since the last hearing began: our own acks are no reason to wake up."""
         with self._lock:
-            if self._queue is None or self._identity != _identity(self._folder):
+            if self._queue is None or self._identity != self._folder.identity():
                 return True
             try:
                 return self._queue.version() != self._version
@@ -249,15 +222,16 @@ class PersistQueueBell:
         attempts = Retrying(
             retry=retry_if_exception(_is_busy),
             stop=stop_after_delay(budget_seconds),
-            wait=lambda state: random.uniform(0.01, min(0.5, 0.02 * 2**state.attempt_number)),  # noqa: S311 - jitter
+            wait=_jitter_seconds,
             sleep=self._sleep,
             reraise=True,
         )
         with self._lock:
             try:
-                return attempts(self._attempt, action)
+                answer: T = attempts(self._attempt, action)
             except (sqlite3.Error, OSError) as error:
-                raise _translated(error, self._folder, budget_seconds) from error
+                raise _translated(error, self._folder.path, budget_seconds) from error
+        return answer
 
     def _attempt(self, action: Callable[[_RingQueue], T]) -> T:
         queue = self._ready()
@@ -271,19 +245,38 @@ class PersistQueueBell:
 
     def _ready(self) -> _RingQueue:
         if self._closed:
-            raise TryLater(Code.QUEUE_BUSY, f"the queue in {self._folder} was closed")
-        if self._queue is not None and self._identity != _identity(self._folder):
+            raise TryLater(Code.QUEUE_BUSY, f"the queue in {self._folder.path} was closed")
+        if self._queue is not None and self._identity != self._folder.identity():
             logger.warning(
-                "the queue in {} was emptied, removed or replaced; opening it anew, and the next sweep finds what was lost",
-                self._folder,
+                "the queue in {} was emptied, removed or replaced; it is opened anew, the sweep finds what was lost",
+                self._folder.path,
             )
             self._let_go()
         if self._queue is None:
-            with self._opening():
+            with self._folder.opening(self._lock_seconds):
                 self._queue = self._opened()
-            self._identity = _identity(self._folder)
+                self._identity = self._folder.identity()
             self._version, self._rings_until_tidy = None, 0
         return self._queue
+
+    def _opened(self) -> _RingQueue:
+        self._folder.make_private()
+        try:
+            return _RingQueue(self._folder.path, self._lock_seconds)
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                raise
+            self._folder.move_away(error)
+        self._folder.make_private()
+        return _RingQueue(self._folder.path, self._lock_seconds)
+
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """The open queue is damaged: let it go and, unless somebody was faster, move it away."""
+        with self._folder.opening(self._lock_seconds):
+            ours = self._identity == self._folder.identity()
+            self._let_go()
+            if ours:
+                self._folder.move_away(error)
 
     def _let_go(self) -> None:
         queue, self._queue = self._queue, None
@@ -291,56 +284,13 @@ class PersistQueueBell:
             with suppress(sqlite3.Error):
                 queue.close()
 
-    # Files
-
-    @contextmanager
-    def _opening(self) -> Iterator[None]:
-        """One process at a time opens, so that a damaged queue is moved away once, and not its fresh successor too."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(self._folder / "opening.lock", timeout=self._lock_seconds, mode=0o600, thread_local=False):
-            yield
-
-    def _opened(self) -> _RingQueue:
-        _make_private(self._folder)
-        try:
-            return _RingQueue(self._folder, self._lock_seconds)
-        except sqlite3.DatabaseError as error:
-            if not _is_damaged(error):
-                raise
-            self._move_away(error)
-        _make_private(self._folder)
-        return _RingQueue(self._folder, self._lock_seconds)
-
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        """The open queue is damaged; unless somebody was faster, move it away."""
-        with self._opening():
-            ours = self._identity == _identity(self._folder)
-            self._let_go()
-            if ours:
-                self._move_away(error)
-
-    def _move_away(self, error: sqlite3.DatabaseError) -> None:
-        # Beginning an empty queue is safe here, and only here: it holds hints, and the ledger holds the jobs. SQLite
-        # notices that its file was moved, so another process that still has it open leaves the new one alone.
-        number = next(n for n in count(1) if not (self._folder / f"{DATA}.corrupt-{n}").exists())
-        away = self._folder / f"{DATA}.corrupt-{number}"
-        for name in reversed(_FILES):
-            with suppress(FileNotFoundError):
-                (self._folder / name).rename(self._folder / name.replace(DATA, away.name))
-        logger.error(
-            "the queue {} is damaged ({}) and was moved to {}; a new one begins, no job is lost: the sweep finds them all",
-            self._folder / DATA,
-            error,
-            away,
-        )
-
 
 class _Text(bytes):
     """A TEXT value, undecoded. persist-queue writes BLOBs, so this is foreign, and it may not even be UTF-8."""
 
 
 class _Json:
-    """persist-queue's JSON on the way in. On the way out the value itself, so that no row can raise while it is taken."""
+    """persist-queue's JSON on the way in. On the way out the value itself, so that taking a row can never raise."""
 
     dumps = staticmethod(json_text.dumps)
 
@@ -349,70 +299,31 @@ class _Json:
         return value
 
 
-class _RingQueue(SQLiteAckQueue):  # type: ignore[misc]  # its base classes are partly untyped
-    """SQLiteAckQueue as it must be opened. `_init` and the two connections are private: persist-queue is pinned."""
+class _RingQueue(SQLiteAckQueue):
+    """SQLiteAckQueue as it must be opened. `_init` and the connections are private: hence the pin on 1.1.0."""
 
     def __init__(self, folder: Path, lock_seconds: float) -> None:
         super().__init__(str(folder), auto_resume=False, multithreading=True, timeout=lock_seconds, serializer=_Json)
 
     def _init(self) -> None:
-        """There is no other way to its connections before the first row is read: it sets text_factory itself."""
+        """The last moment before a row is read, and after persist-queue has set a text_factory of its own."""
         super()._init()
-        for connection in (self._getter, self._putter):
+        for connection in self._connections:
             connection.execute("PRAGMA synchronous=FULL")
             connection.text_factory = _Text
 
+    @property
+    def _connections(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        return cast(tuple[sqlite3.Connection, sqlite3.Connection], (self._getter, self._putter))
+
     def version(self) -> int:
-        """Changes when any other connection commits. All our writes go through the putter, so they never show here.
+        """Changes when any other connection commits; we write through the putter only, so our writes never show.
 
         Source: https://www.sqlite.org/pragma.html#pragma_data_version
         """
+        _, putter = self._connections
         with self.tran_lock:
-            return int(self._putter.execute("PRAGMA data_version").fetchone()[0])
-
-
-class _Watch(FileSystemEventHandler):
-    """Calls `stir` when somebody writes to the queue's files. Raises OSError where the folder cannot be watched."""
-
-    # Of no interest: opened, closed, closed_no_write.
-    _WRITES = frozenset({"created", "modified", "attrib", "moved", "deleted"})
-
-    def __init__(self, folder: Path, stir: Callable[[], None]) -> None:
-        self._folder = folder
-        self._stir = stir
-        self._inode = folder.stat().st_ino
-        self._observer = self._observing()
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in self._WRITES and Path(os.fsdecode(event.src_path)).name in _FILES:
-            self._stir()
-
-    def alive(self) -> bool:
-        """False too when the folder itself was replaced: the old one never stirs again."""
-        try:
-            return self._observer.is_alive() and self._folder.stat().st_ino == self._inode
-        except FileNotFoundError:
-            return False
-
-    def stop(self) -> None:
-        self._observer.stop()
-        self._observer.join()
-
-    def _observing(self) -> BaseObserver:
-        native = Observer()
-        native.schedule(self, str(self._folder))
-        try:
-            native.start()
-        except OSError as error:
-            logger.warning(
-                "cannot be told of changes in {} ({}); looking every {:g} s", self._folder, error, POLL_SECONDS
-            )
-        else:
-            return native
-        polling = PollingObserver(timeout=POLL_SECONDS)
-        polling.schedule(self, str(self._folder))
-        polling.start()
-        return polling
+            return int(putter.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _believed(data: object) -> JobId:
@@ -424,52 +335,12 @@ def _believed(data: object) -> JobId:
     return job_id_in(data)
 
 
-def _identity(folder: Path) -> tuple[int, ...] | None:
-    """Which files these are, so that a replaced one shows; None while one is missing or the database is empty.
-
-    While anybody has the queue open, nobody removes its -wal.
-    """
-    try:
-        data, wal = (folder / DATA).stat(), (folder / f"{DATA}-wal").stat()
-    except FileNotFoundError:
-        return None
-    return (data.st_dev, data.st_ino, wal.st_ino) if data.st_size else None
-
-
-def _make_private(folder: Path) -> None:
-    """Folder 0700 and files 0600, whatever the umask: SQLite gives -wal and -shm the mode of the database."""
-    _chmod(folder, 0o700)
-    data = folder / DATA
-    try:
-        # Never open a database that is there: closing it again would drop SQLite's locks on it in this process.
-        os.close(os.open(data, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        if data.stat().st_size == 0:
-            logger.warning("{} was found empty; if rings were in it, the next sweep finds their jobs", data)
-    for name in _FILES:
-        with suppress(FileNotFoundError):
-            _chmod(folder / name, 0o600)
-
-
-def _chmod(path: Path, mode: int) -> None:
-    if stat.S_IMODE(path.stat().st_mode) != mode:
-        path.chmod(mode)
-
-
-def _append(path: Path, line: str) -> None:
-    """One write, so that lines of two processes do not mix; one older file is kept."""
-    with suppress(FileNotFoundError):
-        if path.stat().st_size > MAX_ASIDE_LOG_BYTES:
-            path.replace(path.with_name(f"{path.name}.1"))
-    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
+def _jitter_seconds(state: RetryCallState) -> float:
+    return random.uniform(0.01, min(0.5, 0.02 * 2**state.attempt_number))  # noqa: S311 - no secret
 
 
 def _code(error: BaseException) -> int:
-    """The primary result code; 0 where Python's own sqlite3 module speaks."""
+    """SQLite's primary result code; 0 where Python's own sqlite3 module speaks."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
@@ -484,7 +355,7 @@ def _is_damaged(error: sqlite3.DatabaseError) -> bool:
 def _translated(error: sqlite3.Error | OSError, folder: Path, budget_seconds: float) -> Trouble:
     if _is_busy(error):
         return TryLater(Code.QUEUE_BUSY, f"the queue in {folder} stayed locked for {budget_seconds:g} s")
-    if _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    if _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in _NO_SPACE:
         return TryLater(Code.DISK_FULL, f"no space left for the queue in {folder}")
     if _code(error) in _FORBIDDEN or isinstance(error, PermissionError):
         return GiveUp(Code.PERMISSION, f"not allowed to use the queue in {folder}")

@@ -33,17 +33,27 @@ SAFETENSORS, GGUF, TORCH_ZIP, PICKLE, ONNX, TFLITE = "safetensors", "gguf", "zip
 PICKLED = frozenset({TORCH_ZIP, PICKLE})
 """Contents that run code when a naive reader loads them (a zip under a model's name holds a pickle, or may)."""
 
-_TORCH = frozenset({TORCH_ZIP, PICKLE})
+HTML_PAGE = "an HTML page"
+_WITH_ARTICLE = MappingProxyType(
+    {
+        SAFETENSORS: "a safetensors file",
+        GGUF: "a GGUF file",
+        TORCH_ZIP: "a zip archive",
+        PICKLE: "a pickle",
+        ONNX: "an ONNX model",
+        TFLITE: "a TensorFlow Lite model",
+    }
+)
 _CONTENTS = MappingProxyType(
     {
         ".safetensors": frozenset({SAFETENSORS}),
         ".sft": frozenset({SAFETENSORS}),
         ".gguf": frozenset({GGUF}),
-        ".ckpt": _TORCH,
-        ".pt": _TORCH,
-        ".pth": _TORCH,
-        ".pkl": _TORCH,
-        ".bin": _TORCH,
+        ".ckpt": PICKLED,
+        ".pt": PICKLED,
+        ".pth": PICKLED,
+        ".pkl": PICKLED,
+        ".bin": PICKLED,
         ".pt2": frozenset({TORCH_ZIP}),
         ".onnx": frozenset({ONNX}),
         ".task": frozenset({TORCH_ZIP, TFLITE}),
@@ -82,7 +92,7 @@ _SIGNATURES: Sequence[tuple[bytes, str]] = (
 _MARKUP_CHARS = 4096
 _HTML = re.compile(r"<!doctype\s+html|<(html|head|body|script|title|meta|iframe)[\s>]", re.IGNORECASE)
 _PICKLE_START = re.compile(rb"\x80[\x02-\x05][^\0]")
-# ONNX is a protobuf ModelProto (onnx.proto): ir_version is field 1, a small varint; then any of its fields 2–8, 14, 20, 25.
+# ONNX is a protobuf ModelProto (onnx.proto): field 1 is ir_version, a small varint; then comes field 2–8, 14, 20 or 25.
 _ONNX_START = re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x28|\x32|\x3a|\x42|\x72|\xa2\x01|\xca\x01)")
 
 
@@ -97,9 +107,13 @@ class FiletypeVerifier:
         with reading(specimen) as file:
             head = file.read(HEAD_BYTES)
         filename = specimen.wanted.expected_filename
-        facts = {"content": content_of(head), "extension": _extension(filename), "libmagic": libmagic_says(head)}
         told = specimen.file.content_type
-        facts["content_type_header"] = None if told is None else safe_text(told, max_chars=100)
+        facts = {
+            "content": content_of(head),
+            "extension": _extension(filename),
+            "libmagic": libmagic_says(head),
+            "content_type_header": None if told is None else safe_text(told, max_chars=100),
+        }
         trouble = _objection(filename, head)
         if trouble is not None:
             raise Rejected(*trouble, evidence=facts)
@@ -159,19 +173,18 @@ def _objection(filename: str, head: bytes) -> tuple[Code, str] | None:
     extension = _extension(filename)
     if content in _CONTENTS.get(extension, frozenset()):
         return None
-    if content == "an HTML page":
+    if content == HTML_PAGE:
         return Code.HTML, f"{filename} is an HTML page, not a model{_title(head)}"
-    article = "" if content.startswith(("a ", "an ", "plain ")) or " " in content else "a "
-    return Code.WRONG_TYPE, f"{filename} should be {_expected(extension)}, but it is {article}{_named(content)}"
+    return Code.WRONG_TYPE, f"{filename} should be {_expected(extension)}, but it is {_named(content)}"
 
 
 def _expected(extension: str) -> str:
     wanted = sorted(_CONTENTS.get(extension, frozenset()))
-    return " or ".join(_named(content) for content in wanted) or f"no model: {extension or 'no extension'} is none of ours"
+    return " or ".join(map(_named, wanted)) or f"a model, and {extension or 'no extension'} is none of theirs"
 
 
 def _named(content: str) -> str:
-    return {TORCH_ZIP: "zip archive", PICKLE: "pickle"}.get(content, content)
+    return _WITH_ARTICLE.get(content, content)
 
 
 def _extension(filename: str) -> str:
@@ -195,7 +208,7 @@ def _text(head: bytes) -> str | None:
     start = text.lstrip("\ufeff \t\r\n")[:_MARKUP_CHARS]
     if start.startswith("<"):
         if _HTML.search(start):
-            return "an HTML page"
+            return HTML_PAGE
         return "an XML document" if start.startswith("<?xml") else "a text file with markup"
     if start.startswith(("{", "[")):
         return "a JSON document"

@@ -1,4 +1,4 @@
-"""How verifiers open the file under examination: the path in the room is the fence, so a path that is gone is a lost claim."""
+"""How verifiers open the file under examination. Its path is the fence: where it is gone, the claim is lost."""
 
 from __future__ import annotations
 

@@ -67,6 +67,15 @@ def is_public(address: IPAddress) -> bool:
     return address in _GLOBAL_UNICAST_V6 and not any(address in network for network in _NOT_PUBLIC_V6)
 
 
+def is_address(host: str) -> bool:
+    """Whether a host, as `parse_url` gives it, is an address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class AllowedNetwork(NamedTuple):
     network: Network
     port: int | None
@@ -113,7 +122,8 @@ class AddressPolicy:
             return True
         plain = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else None
         return any(
-            allowed.port in (None, port) and (address in allowed.network or (plain is not None and plain in allowed.network))
+            allowed.port in (None, port)
+            and (address in allowed.network or (plain is not None and plain in allowed.network))
             for allowed in self.networks
         )
 

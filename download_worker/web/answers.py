@@ -78,7 +78,9 @@ def redirect_target(status: int, headers: Headers, url: str) -> str | None:
         return location
 
 
-def refusal(status: int, headers: Headers, asked: Asked, *, now: datetime, cap_seconds: float, said: str = "") -> Trouble:
+def refusal(
+    status: int, headers: Headers, asked: Asked, *, now: datetime, cap_seconds: float, said: str = ""
+) -> Trouble:
     """What a status means for the job, for every status that brings no file. `said` is the host's own explanation."""
     host = urlsplit(asked.url).hostname or "the host"
     told = safe_text(said, max_chars=MAX_EXPLANATION_CHARS)
@@ -122,14 +124,20 @@ def _unauthorised(headers: Headers, asked: Asked, message: str) -> Trouble:
         return TryLater(Code.SERVER_ERROR, f"{message}: its signed link is not valid, a new one is asked for")
     credential = asked.credential
     if credential is None:
-        return GiveUp(Code.AUTH, message, hint="it wants a login that is not known here; use another source", elsewhere=True)
+        return GiveUp(
+            Code.AUTH, message, hint="it wants a login that is not known here; use another source", elsewhere=True
+        )
     name = credential.variable
     if headers.get("x-error-code") == "GatedRepo":
         page = _model_page(asked.url)
-        return GiveUp(Code.AUTH, message, hint=f"accept the licence on {page}, set {name} to your token, then retry the job")
+        return GiveUp(
+            Code.AUTH, message, hint=f"accept the licence on {page}, set {name}, then retry the job", elsewhere=True
+        )
     if credential.token is None:
         return GiveUp(Code.AUTH, f"{message}; no token was sent", hint=f"set {name} to your token, then retry the job")
-    return GiveUp(Code.AUTH, message, hint=f"the token in {name} does not open this file: check it and your access to the file")
+    return GiveUp(
+        Code.AUTH, message, hint=f"the token in {name} does not open this file: check it and your access to the file"
+    )
 
 
 def _model_page(url: str) -> str:

@@ -1,0 +1,1 @@
+"""The consulting room: reads ComfyUI workflows and installs, finds what is missing or broken, and asks for work."""

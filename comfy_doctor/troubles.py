@@ -1,0 +1,65 @@
+"""What can go wrong before the doctor can look: its registered codes, the next step for each, and its exit code.
+
+The worker's own errors (`download_worker.errors`) keep their codes; these are the doctor's beside them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from comfy_doctor.findings import ExitCode, Problem
+
+
+class DoctorCode(StrEnum):
+    """The doctor's registered error codes. They are public: they appear in JSON and logs."""
+
+    NO_COMFYUI = "no_comfyui"
+    SEVERAL_COMFYUI = "several_comfyui"
+    BAD_EXTRA_PATHS = "bad_extra_paths"
+    NO_WORKFLOW = "no_workflow"
+    UNREADABLE_WORKFLOW = "unreadable_workflow"
+
+
+class Answer(NamedTuple):
+    """How a code ends: the next step in words, and the exit code."""
+
+    next_step: str
+    exit_code: ExitCode
+
+
+ANSWERS = MappingProxyType(
+    {
+        DoctorCode.NO_COMFYUI: Answer(
+            "name your install with --comfyui DIR or COMFYUI_PATH", ExitCode.SURROUNDINGS
+        ),
+        DoctorCode.SEVERAL_COMFYUI: Answer("choose one of them with --comfyui DIR or COMFYUI_PATH", ExitCode.USAGE),
+        DoctorCode.BAD_EXTRA_PATHS: Answer(
+            "correct that file; ComfyUI itself does not start with it either", ExitCode.USAGE
+        ),
+        DoctorCode.NO_WORKFLOW: Answer("name a workflow file or a folder of them", ExitCode.USAGE),
+        DoctorCode.UNREADABLE_WORKFLOW: Answer(
+            "save the workflow again from ComfyUI and try that file", ExitCode.USAGE
+        ),
+    }
+)
+
+
+class DoctorTrouble(Exception):
+    """A registered code, what happened to which file, and the next step. `hint` replaces the registered next step."""
+
+    def __init__(self, code: DoctorCode, message: str, *, hint: str | None = None) -> None:
+        self.code = code
+        self.message = message
+        self.hint = hint or ANSWERS[code].next_step
+        super().__init__(f"{message}; {self.hint}")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ANSWERS[self.code].exit_code
+
+    @property
+    def problem(self) -> Problem:
+        """This trouble as an entry of a report's `errors`."""
+        return Problem(self.code, self.message, self.hint)

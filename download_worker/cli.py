@@ -1,0 +1,126 @@
+"""`download-worker`: run the worker, look at it, make a service of it. Commands only carry options to verbs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from download_worker import wiring
+from download_worker.command_line import Common, complain, private_umask, run, verb
+from download_worker.report import ExitCode, Report
+from download_worker.text import safe_text
+
+if TYPE_CHECKING:
+    from download_worker.engines.engine import Engine
+    from download_worker.settings import Settings
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fetches, proves and places the files that comfy-doctor asked for.",
+)
+
+
+def main() -> int:
+    return run(app, "download-worker")
+
+
+def _render(report: Report, common: Common) -> None:
+    complain(report)
+    if not common.quiet:
+        for message in report.messages:
+            sys.stdout.write(f"{safe_text(message)}\n")
+
+
+def _settings(common: Common, **options: object) -> Settings:
+    from download_worker.settings import find_home, load  # noqa: PLC0415 - a quarter of a second that --help need not pay
+
+    return load(find_home(common.home), **options)
+
+
+@verb(app, Common, _render, "run")
+def run_worker(
+    common: Common,
+    jobs: Annotated[int | None, typer.Option(help="Jobs at once.", min=1, max=64, show_default=False)] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to do, now or later.")] = False,
+) -> Report:
+    """Work until SIGTERM, which finishes or gives back within 5 seconds; a second one ends at once.
+
+    Example: download-worker run --jobs 4
+    """
+    umask = private_umask()
+    settings = _settings(common, jobs=jobs)
+    wiring.set_up_logs(settings, verbose=common.verbose, terminal=not common.quiet)
+    with wiring.engine_of(settings, umask) as engine:
+        _obey_signals(engine)
+        well = engine.run(drain=drain)
+    if not drain:
+        return Report("run", messages=("the worker has stopped; what was not finished resumes where it was",))
+    word = "every job ended in SUCCESS" if well else "not every job ended in SUCCESS: see `comfy-doctor jobs`"
+    return Report("run", ExitCode.OK if well else ExitCode.FINDINGS, messages=(word,))
+
+
+@verb(app, Common, _render, "status")
+def status(common: Common) -> Report:
+    """Which workers run, and how many jobs are in which state.
+
+    Example: download-worker status --json
+    """
+    private_umask()
+    settings = _settings(common)
+    wiring.set_up_logs(settings, terminal=not common.json and not common.quiet, file=False)
+    with wiring.ledger_of(settings) as ledger, wiring.bell_of(settings) as bell:
+        workers = wiring.owners(settings).living()
+        held = [holding.claim for holding in ledger.holdings()]
+        counts = {str(word): number for word, number in ledger.counts().items()}
+        data = {
+            "home": str(settings.home),
+            "workers": [
+                {"worker": worker, "jobs": [claim.job_id for claim in held if claim.worker == worker]}
+                for worker in workers
+            ],
+            "jobs": counts,
+            "queue_paused": ledger.queue_paused(),
+            "rings_set_aside": bell.aside_count(),
+        }
+    running = f"{len(workers)} worker{'s' * (len(workers) != 1)} running" if workers else "no worker is running"
+    line = ", ".join(f"{number} {word}" for word, number in counts.items())
+    return Report("status", data=data, messages=(f"{running} in {settings.home}", line))
+
+
+@verb(app, Common, _render, "install-service")
+def install_service(
+    common: Common,
+    user: Annotated[bool, typer.Option("--user", help="For this user only; needs no root.")] = False,
+    print_only: Annotated[bool, typer.Option("--print", help="Only show the unit.")] = False,
+) -> Report:
+    """Make a systemd service of the worker, and start it.
+
+    Example: download-worker install-service --user --print
+    """
+    from download_worker import service  # noqa: PLC0415 - needed by this command only
+
+    settings = _settings(common)
+    path, unit = service.unit_path(user=user), service.unit_text(settings.home, user=user)
+    if print_only:
+        if not common.json:
+            sys.stdout.write(unit)
+        return Report("install-service", data={"path": str(path), "unit": unit})
+    path, commands = service.install(settings.home, user=user)
+    data = {"path": str(path), "unit": unit, "commands": list(commands)}
+    return Report("install-service", data=data, messages=(f"wrote {path}", *(f"ran: {c}" for c in commands)))
+
+
+def _obey_signals(engine: Engine) -> None:
+    def obey(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, lambda *_: os._exit(128 + number))
+        engine.stop()
+
+    signal.signal(signal.SIGTERM, obey)
+    signal.signal(signal.SIGINT, obey)

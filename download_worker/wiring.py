@@ -1,0 +1,104 @@
+"""Where the house is put together: the only module that knows every room, and the order in which they are asked.
+
+Rooms are imported when their verb is called, so that `--help` and the doctor's own questions do not pay for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from download_worker.clock import SystemClock
+from download_worker.text import Redactor
+
+if TYPE_CHECKING:
+    from download_worker.engines.local import LocalEngine
+    from download_worker.jobs.bell import Bell
+    from download_worker.jobs.counter import Counter
+    from download_worker.jobs.ledger import Ledger
+    from download_worker.owners import Owners
+    from download_worker.process import Workshop
+    from download_worker.settings import Settings
+
+
+def owners(settings: Settings) -> Owners:
+    from download_worker.owners import Owners
+
+    return Owners(settings.state / "workers")
+
+
+@contextmanager
+def ledger_of(settings: Settings) -> Iterator[Ledger]:
+    from download_worker.database import open_engine
+    from download_worker.jobs.sql_ledger import SqlLedger
+
+    ledger = SqlLedger(open_engine(settings.database_url))
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def bell_of(settings: Settings) -> Iterator[Bell]:
+    from download_worker.jobs.persist_queue import PersistQueueBell
+
+    bell = PersistQueueBell(settings.state / "queue")
+    try:
+        yield bell
+    finally:
+        bell.close()
+
+
+@contextmanager
+def counter_of(settings: Settings) -> Iterator[Counter]:
+    """The counter of this home. A bell that cannot be opened now is no reason to refuse a job."""
+    from download_worker.jobs.counter import Counter
+    from download_worker.web.origins import check_url
+
+    with ledger_of(settings) as ledger, bell_of(settings) as bell:
+        yield Counter(ledger, bell, SystemClock(), lambda url: check_url(url, settings))
+
+
+@contextmanager
+def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
+    """A worker, ready to run. `umask` is the user's own: models are placed for everybody that it lets read."""
+    from download_worker.engines.local import LocalEngine
+
+    with ledger_of(settings) as ledger, bell_of(settings) as bell:
+        yield LocalEngine(workshop(settings, ledger, umask), bell, owners(settings))
+
+
+def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
+    from download_worker.fetchers.http import HttpFetcher
+    from download_worker.installers.model_file import ModelFileInstaller
+    from download_worker.process import Workshop
+    from download_worker.quarantine import Quarantine
+    from download_worker.verifiers.digest import DigestVerifier
+    from download_worker.verifiers.filetype import FiletypeVerifier, inspect_head
+    from download_worker.verifiers.published import CivitaiPublished
+    from download_worker.verifiers.rubric import ModelRubric
+    from download_worker.verifiers.safetensors_file import SafetensorsVerifier
+    from download_worker.web.session import Web
+
+    web = Web(settings)
+    return Workshop(
+        settings=settings,
+        clock=SystemClock(),
+        ledger=ledger,
+        fetcher=HttpFetcher(web, settings),
+        inspect=inspect_head,
+        verifiers=(DigestVerifier(), FiletypeVerifier(), SafetensorsVerifier()),
+        rubric=ModelRubric(settings, CivitaiPublished(settings, web.get_json)),
+        installer=ModelFileInstaller(umask),
+        quarantine=Quarantine(settings.state, keep=settings.quarantine == "keep", keep_days=settings.keep_days),
+    )
+
+
+def set_up_logs(settings: Settings, *, verbose: bool = False, terminal: bool = True, file: bool = True) -> Redactor:
+    from download_worker.logs import set_up
+
+    redact = Redactor(settings.secrets())
+    set_up(settings.state if file else None, redact, level="DEBUG" if verbose else "INFO", terminal=terminal)
+    return redact
