@@ -31,9 +31,7 @@ class Answer(NamedTuple):
 
 ANSWERS = MappingProxyType(
     {
-        DoctorCode.NO_COMFYUI: Answer(
-            "name your install with --comfyui DIR or COMFYUI_PATH", ExitCode.SURROUNDINGS
-        ),
+        DoctorCode.NO_COMFYUI: Answer("name your install with --comfyui DIR or COMFYUI_PATH", ExitCode.SURROUNDINGS),
         DoctorCode.SEVERAL_COMFYUI: Answer("choose one of them with --comfyui DIR or COMFYUI_PATH", ExitCode.USAGE),
         DoctorCode.BAD_EXTRA_PATHS: Answer(
             "correct that file; ComfyUI itself does not start with it either", ExitCode.USAGE

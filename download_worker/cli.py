@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from download_worker import wiring
+from download_worker import service, wiring
 from download_worker.command_line import Common, complain, private_umask, run, verb
 from download_worker.report import ExitCode, Report
 from download_worker.text import safe_text
 
 if TYPE_CHECKING:
     from download_worker.engines.engine import Engine
-    from download_worker.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Fetches, proves and places the files that comfy-doctor asked for.",
 )
 
@@ -38,12 +38,6 @@ def _render(report: Report, common: Common) -> None:
             sys.stdout.write(f"{safe_text(message)}\n")
 
 
-def _settings(common: Common, **options: object) -> Settings:
-    from download_worker.settings import find_home, load  # noqa: PLC0415 - a quarter of a second that --help need not pay
-
-    return load(find_home(common.home), **options)
-
-
 @verb(app, Common, _render, "run")
 def run_worker(
     common: Common,
@@ -55,7 +49,7 @@ def run_worker(
     Example: download-worker run --jobs 4
     """
     umask = private_umask()
-    settings = _settings(common, jobs=jobs)
+    settings = wiring.settings(common.home, jobs=jobs)
     wiring.set_up_logs(settings, verbose=common.verbose, terminal=not common.quiet)
     with wiring.engine_of(settings, umask) as engine:
         _obey_signals(engine)
@@ -73,7 +67,7 @@ def status(common: Common) -> Report:
     Example: download-worker status --json
     """
     private_umask()
-    settings = _settings(common)
+    settings = wiring.settings(common.home)
     wiring.set_up_logs(settings, terminal=not common.json and not common.quiet, file=False)
     with wiring.ledger_of(settings) as ledger, wiring.bell_of(settings) as bell:
         workers = wiring.owners(settings).living()
@@ -104,9 +98,7 @@ def install_service(
 
     Example: download-worker install-service --user --print
     """
-    from download_worker import service  # noqa: PLC0415 - needed by this command only
-
-    settings = _settings(common)
+    settings = wiring.settings(common.home)
     path, unit = service.unit_path(user=user), service.unit_text(settings.home, user=user)
     if print_only:
         if not common.json:

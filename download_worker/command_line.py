@@ -13,9 +13,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -63,7 +64,9 @@ def verb(app: typer.Typer, common: type[Common], render: Render, name: str | Non
         parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
         parameters += [inspect.Parameter(k, KEYWORD, default=defaults[k], annotation=shared[k]) for k in shared]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {key: hint for key, hint in (hints | shared).items() if key not in ("common", "return")}
+        command.__annotations__ = {
+            key: hint for key, hint in (hints | shared).items() if key not in ("common", "return")
+        }
         del command.__wrapped__  # type: ignore[attr-defined] # else its signature would count, not ours
         app.command(name, no_args_is_help=False)(command)
         return function
@@ -91,9 +94,18 @@ def complain(report: Report) -> None:
         sys.stderr.write(f"error: {safe_text(error.message)}\n  next: {safe_text(error.hint)}  [{error.code}]\n")
 
 
-def run(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code. Every way to fail ends in a Report, also before the command begins."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+def run(
+    app: typer.Typer,
+    program: str,
+    arguments: Sequence[str] | None = None,
+    *,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> int:
+    """Run the program and return its exit code. Every way to fail ends in a Report, also before the command begins.
+
+    `defaults` names the command that a group of commands means when none is given.
+    """
+    words = _completed(list(sys.argv[1:] if arguments is None else arguments), defaults)
     as_json = "--json" in words
     try:
         code = app(words, prog_name=program, standalone_mode=False)
@@ -114,12 +126,20 @@ def run(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) 
             traceback.print_exc()
         name = type(error).__name__
         hint = f"{NEXT_STEP[Code.INTERNAL]}; --verbose shows where it happened"
-        report = Report(_command_in(words), ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, f"{name}: {error}", hint),))
+        report = Report(
+            _command_in(words), ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, f"{name}: {error}", hint),)
+        )
     if as_json:
         print_json(report)
     else:
         complain(report)
     return int(report.exit_code)
+
+
+def _completed(words: list[str], defaults: Mapping[str, str]) -> list[str]:
+    group, *rest = words or [""]
+    bare = not rest or (rest[0].startswith("-") and "--help" not in rest)
+    return [group, defaults[group], *rest] if group in defaults and bare else words
 
 
 def _usage(error: typer.TyperException, program: str, words: Sequence[str]) -> Report:

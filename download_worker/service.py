@@ -71,9 +71,7 @@ def install(home: Path, *, user: bool) -> tuple[Path, tuple[str, ...]]:
     if shutil.which("systemctl") is None:
         raise GiveUp(Code.STORAGE, f"wrote {path}, but there is no systemctl here", hint=f"where there is: {by_hand}")
     for command in commands:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SYSTEMCTL_TIMEOUT_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_TIMEOUT_SECONDS, check=False)
         if done.returncode:
             message = f"wrote {path}, but `{' '.join(command)}` said: {done.stderr.strip()[:300]}"
             raise GiveUp(Code.STORAGE, message, hint=f"mend that, then run: {by_hand}")

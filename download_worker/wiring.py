@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from download_worker.clock import SystemClock
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from download_worker.owners import Owners
     from download_worker.process import Workshop
     from download_worker.settings import Settings
+
+
+def settings(home: Path | None, **options: object) -> Settings:
+    from download_worker.settings import find_home, load
+
+    return load(find_home(home), **options)
 
 
 def owners(settings: Settings) -> Owners:
@@ -102,3 +109,10 @@ def set_up_logs(settings: Settings, *, verbose: bool = False, terminal: bool = T
     redact = Redactor(settings.secrets())
     set_up(settings.state if file else None, redact, level="DEBUG" if verbose else "INFO", terminal=terminal)
     return redact
+
+
+def close_logs() -> None:
+    """Let go of the log file, so that its folder can be removed."""
+    from loguru import logger
+
+    logger.remove()

@@ -11,13 +11,15 @@ ALIGNMENT_BYTES = 8
 
 
 def safetensors_bytes(size: int = 64 * 1024, seed: int = 1, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A valid safetensors file of exactly `size` bytes with F32 and F16 tensors; ValueError where its header alone needs more."""
+    """A valid safetensors file of exactly `size` bytes, F32 and F16; ValueError where its header alone needs more."""
     prefix = safetensors_prefix(size, metadata)
     return prefix + random.Random(seed).randbytes(size - len(prefix))
 
 
 def safetensors_prefix(size: int, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Length and header of a safetensors file of exactly `size` bytes; any bytes may follow (`SizedPattern(size, prefix=...)`).
+    """Length and header of a safetensors file of exactly `size` bytes; any bytes may follow.
+
+    So `SizedPattern(size, prefix=safetensors_prefix(size))` is a valid model of any size that takes no memory.
 
     Format: https://github.com/huggingface/safetensors#format. The header is padded with spaces to 8 bytes.
     """

@@ -1,17 +1,19 @@
 """The dashboard's side of the counter: what it asks, and the frozen picture that comes back.
 
-`look` blocks (it reads a database) and is therefore only ever called in a thread; so is every verb of `Jobs`.
+The order of the jobs is the ledger's: running ones first, then those in line, then the newest that ended.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Protocol
 
-from download_worker.errors import BadRequest
+from comfy_doctor.tui.figures import count_text
+from download_worker.errors import BadRequest, Trouble
 from download_worker.jobs.job import LIVE, Job, JobId, Status
 from download_worker.jobs.ledger import Question
 
@@ -24,7 +26,7 @@ _RUNNING = frozenset({Status.DOWNLOADING, Status.VERIFYING})
 
 
 class Jobs(Protocol):
-    """What the dashboard needs of `download_worker.jobs.counter.Counter`. Everything may raise Trouble, and may block."""
+    """What the dashboard needs of `download_worker.jobs.counter.Counter`. All of it may block and may raise Trouble."""
 
     def jobs(self, question: Question = ...) -> Sequence[Job]: ...
 
@@ -52,6 +54,7 @@ class Jobs(Protocol):
 
 
 CountWorkers = Callable[[], int]
+Wish = Callable[[], str]
 
 
 class Show(Enum):
@@ -102,11 +105,10 @@ class View:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at the ledger. `page` counts the jobs of this page of the list; `jobs` may begin with running ones beside them."""
+    """One look at the ledger. `reading` is the job of `view.reading`, None once it is forgotten."""
 
     view: View
     jobs: tuple[Job, ...]
-    page: int
     more: bool
     counts: Mapping[Status, int]
     bytes_per_second: float
@@ -127,59 +129,82 @@ class Snapshot:
     @property
     def turn(self) -> tuple[int, int]:
         """The first and last number of this page in the list, counted from 1; (0, 0) when it is empty."""
-        return (self.view.offset + 1, self.view.offset + self.page) if self.page else (0, 0)
+        return (self.view.offset + 1, self.view.offset + len(self.jobs)) if self.jobs else (0, 0)
 
 
-def look(jobs: Jobs, view: View, count_workers: CountWorkers | None = None) -> Snapshot:
-    """Ask everything that one picture needs: a page of jobs, what runs, and the counts. Raises Trouble.
+class Desk:
+    """All that is ever asked of the counter. Every method blocks: call it in a thread. Wishes are fulfilled one by one.
 
-    One job more than a page is asked for, which tells whether there is a next page.
+    A wish answers with what to tell the person, and with an empty text where the table itself will show it.
     """
-    page = tuple(jobs.jobs(Question(view.show.statuses, view.text, PAGE_JOBS + 1, view.offset)))
-    running = tuple(job for job in jobs.jobs(Question(_RUNNING, limit=MAX_RUNNING_JOBS)) if job.worker is not None)
-    listed = page[:PAGE_JOBS]
-    return Snapshot(
-        view=view,
-        jobs=_running_first(listed, running, view),
-        page=len(listed),
-        more=len(page) > PAGE_JOBS,
-        counts=MappingProxyType(dict(jobs.counts())),
-        bytes_per_second=sum(job.progress.bytes_per_second or 0.0 for job in running if job.status is Status.DOWNLOADING),
-        queue_paused=jobs.queue_paused(),
-        workers=count_workers() if count_workers else None,
-        reading=_reading(jobs, view, listed),
-    )
 
+    def __init__(self, jobs: Jobs, count_workers: CountWorkers | None = None) -> None:
+        self._jobs = jobs
+        self._count_workers = count_workers
+        self._one_wish_at_a_time = threading.Lock()
 
-def change_priority(jobs: Jobs, job_id: JobId, step: int) -> Job:
-    """One more or one less than it is now, not than it was on the screen. Raises Trouble."""
-    now = jobs.get(job_id).priority
-    return jobs.prioritise(job_id, max(-MAX_PRIORITY, min(MAX_PRIORITY, now + step)))
+    def look(self, view: View) -> Snapshot | Trouble:
+        """Everything that one picture needs: a page of jobs, what runs, and the counts.
 
+        One job more than a page is asked for, which tells whether there is a next page.
+        """
+        try:
+            page = tuple(self._jobs.jobs(Question(view.show.statuses, view.text, PAGE_JOBS + 1, view.offset)))
+            running = self._jobs.jobs(Question(_RUNNING, limit=MAX_RUNNING_JOBS))
+            return Snapshot(
+                view=view,
+                jobs=page[:PAGE_JOBS],
+                more=len(page) > PAGE_JOBS,
+                counts=MappingProxyType(dict(self._jobs.counts())),
+                bytes_per_second=sum(job.progress.bytes_per_second or 0.0 for job in running if job.worker),
+                queue_paused=self._jobs.queue_paused(),
+                workers=self._count_workers() if self._count_workers else None,
+                reading=self._reading(view, page),
+            )
+        except Trouble as trouble:
+            return trouble
 
-def _running_first(listed: tuple[Job, ...], running: tuple[Job, ...], view: View) -> tuple[Job, ...]:
-    """What runs now stands on top of the first page, even where hundreds of newer jobs wait in line.
+    def fulfil(self, wish: Wish) -> str | Trouble:
+        with self._one_wish_at_a_time:
+            try:
+                return wish()
+            except Trouble as trouble:
+                return trouble
 
-    Under a search only the ledger knows what matches, so there the page itself is reordered.
-    """
-    if view.offset:
-        return listed
-    on_top = tuple(job for job in (listed if view.text else running) if job.worker is not None and _shown(job, view))
-    ids = {job.job_id for job in on_top}
-    return on_top + tuple(job for job in listed if job.job_id not in ids)
+    def retry(self, job_id: JobId) -> str:
+        self._jobs.retry(job_id)
+        return ""
 
+    def retry_failed(self) -> str:
+        return f"{count_text(len(self._jobs.retry_failed()), 'job')} will be tried again."
 
-def _shown(job: Job, view: View) -> bool:
-    return not view.show.statuses or job.status in view.show.statuses
+    def cancel(self, job_id: JobId) -> str:
+        self._jobs.cancel(job_id)
+        return ""
 
+    def pause(self, job_id: JobId, *, pause: bool) -> str:
+        verb = self._jobs.pause if pause else self._jobs.resume
+        verb(job_id)
+        return ""
 
-def _reading(jobs: Jobs, view: View, listed: tuple[Job, ...]) -> Job | None:
-    if view.reading is None:
-        return None
-    for job in listed:
-        if job.job_id == view.reading:
-            return job
-    try:
-        return jobs.get(view.reading)
-    except BadRequest:  # pruned meanwhile
-        return None
+    def pause_queue(self, *, pause: bool) -> str:
+        verb = self._jobs.pause_queue if pause else self._jobs.resume_queue
+        verb()
+        return ""
+
+    def raise_priority(self, job_id: JobId, step: int) -> str:
+        """One more or one less than it is now, not than it was on the screen."""
+        now = self._jobs.get(job_id).priority
+        self._jobs.prioritise(job_id, max(-MAX_PRIORITY, min(MAX_PRIORITY, now + step)))
+        return ""
+
+    def _reading(self, view: View, page: tuple[Job, ...]) -> Job | None:
+        if view.reading is None:
+            return None
+        for job in page:
+            if job.job_id == view.reading:
+                return job
+        try:
+            return self._jobs.get(view.reading)
+        except BadRequest:  # pruned meanwhile
+            return None

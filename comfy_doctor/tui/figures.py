@@ -98,7 +98,12 @@ def age_text(moment: datetime, now: datetime) -> str:
     seconds = (now - moment).total_seconds()
     if seconds < 5:
         return "just now"
-    for limit, size, unit in ((_MINUTE, 1, "s"), (_HOUR, _MINUTE, "min"), (_DAY, _HOUR, "h"), (_OLD_DAYS * _DAY, _DAY, "d")):
+    for limit, size, unit in (
+        (_MINUTE, 1, "s"),
+        (_HOUR, _MINUTE, "min"),
+        (_DAY, _HOUR, "h"),
+        (_OLD_DAYS * _DAY, _DAY, "d"),
+    ):
         if seconds < limit:
             return f"{int(seconds // size)} {unit} ago"
     return f"{moment.astimezone(now.tzinfo):%Y-%m-%d}"

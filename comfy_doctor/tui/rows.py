@@ -74,7 +74,7 @@ def total_of(job: Job) -> int | None:
 
 
 def size_of(job: Job) -> str:
-    """Bytes there and bytes in all while it is on its way; the whole before and after; nothing where nothing is known."""
+    """Bytes there and in all while it is on its way; the whole before and after; nothing where nothing is known."""
     total, done = total_of(job), job.progress.bytes
     if not job.live or not done:
         return figures.bytes_text(total) if total else ""
@@ -100,7 +100,9 @@ def gauge_of(job: Job, now: datetime) -> Gauge:
     if job.status is Status.DOWNLOADING:
         return Gauge(fraction, "" if fraction is not None else "size unknown", Tone.MOVING)
     if job.status is Status.VERIFYING:
-        return Gauge(None, "putting in place" if job.promoting else "checking" if job.worker else "waits", Tone.CHECKING)
+        return Gauge(
+            None, "putting in place" if job.promoting else "checking" if job.worker else "waits", Tone.CHECKING
+        )
     return Gauge(kept, "in line", Tone.QUIET)
 
 

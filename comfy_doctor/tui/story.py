@@ -91,7 +91,12 @@ def _head(job: Job, now: datetime, cells: int) -> Iterator[Line]:
         (
             (Part(figures.speed_text(speed) if speed else "no byte right now"),),
             (Part(f"{figures.span_text(left)} left" if left is not None else ""),),
-            (Part(figures.count_text(job.progress.connections, "connection") if job.progress.connections else "", Tone.QUIET),),
+            (
+                Part(
+                    figures.count_text(job.progress.connections, "connection") if job.progress.connections else "",
+                    Tone.QUIET,
+                ),
+            ),
         )
     )
 
@@ -214,7 +219,11 @@ def _when(iso_text: str, now: datetime) -> str:
     if moment is None:
         return foreign(iso_text)
     clock = figures.clock_text(moment, now)
-    return f"{clock} (in {figures.span_text((moment - now).total_seconds())})" if moment > now else f"{clock} ({figures.age_text(moment, now)})"
+    return (
+        f"{clock} (in {figures.span_text((moment - now).total_seconds())})"
+        if moment > now
+        else f"{clock} ({figures.age_text(moment, now)})"
+    )
 
 
 def _tries(job: Job) -> str:

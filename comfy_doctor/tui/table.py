@@ -64,7 +64,7 @@ class JobTable(ScrollView, can_focus=True):
         return self._rows[self._cursor].job_id if self._rows else None
 
     def show(self, rows: tuple[Row, ...]) -> None:
-        """The new picture of the same list: the cursor stays on its job, and its job stays where it is on the screen."""
+        """The new picture of the same list: the cursor stays on its job, and that job keeps its place on the screen."""
         before, former_cursor = self._rows, self._cursor
         found = self._index_of(self.selected, rows)
         self._rows = rows

@@ -75,7 +75,7 @@ def parse(text: bytes) -> Any:
         Unreadable: it is no JSON, or nested deeper than Python's own parser follows.
     """
     try:
-        return json.loads(text.lstrip(b"\xef\xbb\xbf"), parse_int=_int)
+        return json.loads(text, parse_int=_int)
     except RecursionError as error:
         raise Unreadable("JSON nested too deeply") from error
     except UnicodeDecodeError as error:

@@ -1,7 +1,8 @@
 """One graph for every format: nodes by execution path, their values as they will count, and what metadata says.
 
 Subgraphs and group nodes are already unfolded, promoted and converted widgets already carry the value that wins, and
-`active` already knows the enclosing instances. A value that a link overrides is simply not there.
+`active` already knows the enclosing instances. A value that a link overrides is not there, unless the file does not
+tell which value it is: then only its name stands in `overridden`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from comfy_doctor.needs import PackClue
 
 MAX_NODES = 100_000
 MAX_DEPTH = 32
+MAX_STEPS = 2_000_000
 
 
 class TooLarge(Exception):
-    """The graph unfolds beyond `MAX_NODES` nodes or `MAX_DEPTH` levels. The text says which."""
+    """The graph unfolds beyond `MAX_NODES` nodes, `MAX_DEPTH` levels or `MAX_STEPS` steps. The text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Node:
     values: tuple[Value, ...] = ()
     declared: tuple[Declared, ...] = ()
     clue: PackClue = PackClue()
+    overridden: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections import deque
 from itertools import count
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, NewType, Protocol
 
 from loguru import logger
@@ -67,12 +67,31 @@ class Bell(Protocol):
         ...
 
     def wake(self) -> None:
-        """End the current wait, or else the next one."""
+        """End the current wait, or else the next one. Safe in a signal handler."""
         ...
 
     def close(self) -> None:
         """Ends a wait. Afterwards `ring` answers False and nothing is heard. Twice is once."""
         ...
+
+
+class Alarm:
+    """Ends a wait from any thread, and from a signal handler, which may find an Event's lock held by its own thread."""
+
+    def __init__(self) -> None:
+        self._strokes: SimpleQueue[None] = SimpleQueue()
+
+    def go_off(self) -> None:
+        if self._strokes.empty():
+            self._strokes.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it went off since the last wait that said so, or does within `seconds`."""
+        try:
+            self._strokes.get(timeout=max(0.0, seconds))
+        except Empty:
+            return False
+        return True
 
 
 class MemoryBell:
@@ -82,20 +101,20 @@ class MemoryBell:
         self._line: deque[Ring] = deque()
         self._numbers = count(1)
         self._aside: list[tuple[Ring, str]] = []
-        self._woken = threading.Event()
+        self._alarm = Alarm()
         self._closed = False
 
     def ring(self, job: Job) -> bool:
         if self._closed:
             return False
         self._line.append(Ring(RingId(next(self._numbers)), job.job_id))
-        self._woken.set()
+        self._alarm.go_off()
         return True
 
     def heard(self, *, limit: int = MAX_RINGS_PER_HEARING) -> tuple[Ring, ...]:
         rings = tuple(self._line.popleft() for _ in range(min(limit, len(self._line))))
         if self._line:
-            self._woken.set()
+            self._alarm.go_off()
         return rings
 
     def set_aside(self, ring: Ring, reason: str) -> None:
@@ -107,16 +126,15 @@ class MemoryBell:
 
     def wait(self, seconds: float) -> None:
         if not self._closed:
-            self._woken.wait(seconds)
-            self._woken.clear()
+            self._alarm.wait(seconds)
 
     def wake(self) -> None:
-        self._woken.set()
+        self._alarm.go_off()
 
     def close(self) -> None:
         self._closed = True
         self._line.clear()
-        self._woken.set()
+        self._alarm.go_off()
 
 
 class ForeignRing(Exception):

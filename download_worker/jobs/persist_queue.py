@@ -27,7 +27,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 
 from download_worker.clock import Clock, SystemClock, iso
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
-from download_worker.jobs.bell import MAX_RINGS_PER_HEARING, ForeignRing, Ring, RingId, job_id_in, payload_of
+from download_worker.jobs.bell import MAX_RINGS_PER_HEARING, Alarm, ForeignRing, Ring, RingId, job_id_in, payload_of
 from download_worker.jobs.job import Job, JobId
 from download_worker.jobs.queue_folder import QueueFolder, Watch
 
@@ -36,6 +36,8 @@ T = TypeVar("T")
 OPEN_BUDGET_SECONDS = 30.0
 CALL_BUDGET_SECONDS = 5.0
 LOCK_WAIT_SECONDS = 1.0
+# A commit shows only after its bytes are flushed, and nobody tells us of that: so look again a little after each write.
+LOOK_AGAIN_SECONDS = (0.02, 0.1, 0.4, 1.5)
 
 TIDY_AFTER_RINGS = 256
 CLEARED_ROWS_AT_ONCE = 10_000
@@ -78,7 +80,7 @@ class PersistQueueBell:
         self._version: int | None = None
         self._rings_until_tidy = 0
         self._watch: Watch | None = None
-        self._stirred = threading.Event()
+        self._alarm = Alarm()
         self._called = False
         self._closed = False
 
@@ -119,15 +121,17 @@ class PersistQueueBell:
         if self._closed or self._watch_begins():
             return
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and self._stirred.wait(left):
-            self._stirred.clear()
+        looks = iter(LOOK_AGAIN_SECONDS)
+        while (left := deadline - time.monotonic()) > 0:
+            if self._alarm.wait(min(left, next(looks, left))):
+                looks = iter(LOOK_AGAIN_SECONDS)
             if self._called or self._others_wrote():
                 self._called = False
                 return
 
     def wake(self) -> None:
         self._called = True
-        self._stirred.set()
+        self._alarm.go_off()
 
     def close(self) -> None:
         self._closed = True
@@ -194,7 +198,7 @@ class PersistQueueBell:
             self._stop_watching()
             try:
                 self._folder.make()
-                self._watch = Watch(self._folder.path, self._stirred.set)
+                self._watch = Watch(self._folder.path, self._alarm.go_off)
             except OSError as error:
                 logger.warning("cannot watch {}: {}; meanwhile the sweep finds new jobs", self._folder.path, error)
                 return False

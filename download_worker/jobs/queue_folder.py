@@ -6,6 +6,7 @@ Nothing in here knows persist-queue; it knows the three files that SQLite makes 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ from download_worker.text import Redactor
 DATA = "data.db"
 SET_ASIDE = "set_aside.jsonl"
 _FILES = (DATA, f"{DATA}-wal", f"{DATA}-shm")
+
+# watchdog 7.1 logs an error when a watch that just heard something is stopped; without any handler that goes to stderr.
+logging.getLogger("watchdog").addHandler(logging.NullHandler())
 
 POLL_SECONDS = 1.0
 MAX_ASIDE_LOG_BYTES = 1024 * 1024

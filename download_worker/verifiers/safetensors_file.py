@@ -1,8 +1,8 @@
 """The safetensors header, read strictly and by ourselves: every byte of the file is accounted for, by one tensor only.
 
-Format: https://github.com/huggingface/safetensors#format. The library (0.8.0) is laxer than that page: it takes duplicate
-tensor names, unknown keys in an entry, entries written as arrays, `null` metadata, leading white space. Any of these lets
-two readers see two different files, so all of them are refused here. Pure: bytes in, `Header` or `Broken` out.
+Format: https://github.com/huggingface/safetensors#format. The library (0.8.0) is laxer than that page: it takes
+duplicate tensor names, unknown keys in an entry, entries written as arrays, `null` metadata, leading white space. Any
+of these lets two readers see two different files, so all of them are refused. Pure: bytes in, `Header` or `Broken` out.
 """
 
 from __future__ import annotations
@@ -96,13 +96,13 @@ def _document(raw: bytes) -> dict[str, Any]:
     if not raw.startswith(b"{"):
         raise Broken("the header does not begin with a brace")
     try:
-        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        document: dict[str, Any] = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+        )
     except UnicodeDecodeError as error:
         raise Broken("the header is not UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise Broken(f"the header is not one JSON object ({type(error).__name__})") from error
-    if not isinstance(document, dict):  # pragma: no cover - it begins with a brace
-        raise Broken("the header is not one JSON object")
     if raw.rstrip(b" ")[-1:] != b"}":
         raise Broken("the header is padded with something else than spaces")
     return document

@@ -1,4 +1,4 @@
-"""Is the inside of the file what its format says? Proven for safetensors, looked at for GGUF, not examined for the rest.
+"""Is the inside of the file what its format says? Proven for safetensors, looked at for GGUF, not examined for others.
 
 “Not examined” is said as such in the evidence, and the rubric draws the conclusion from it: nothing is unpickled or
 unpacked here or anywhere else.
@@ -28,8 +28,8 @@ SHOWN_CHARS = 120
 HEAD_BYTES = 512
 _GGUF_HEADER = struct.Struct("<4sIQQ")
 _GGUF_VERSIONS = frozenset({2, 3})
-_GGUF_LEAST_BYTES = 24
-"""The least that a tensor description or a metadata pair takes in a GGUF 2 or 3 file (ggml docs/gguf.md)."""
+# The least that a tensor description and a metadata pair take in a GGUF 2 or 3 file (docs/gguf.md in ggml).
+_GGUF_TENSOR_BYTES, _GGUF_PAIR_BYTES = 24, 13
 
 
 class StructureVerifier:
@@ -102,7 +102,7 @@ def _gguf_facts(file: BinaryIO, size: int) -> dict[str, Any]:
     _magic, version, tensors, pairs = _GGUF_HEADER.unpack(raw)
     if version not in _GGUF_VERSIONS:
         raise Broken(f"GGUF version {version} is unknown")
-    if (tensors + pairs) * _GGUF_LEAST_BYTES > size * 2:
+    if tensors * _GGUF_TENSOR_BYTES + pairs * _GGUF_PAIR_BYTES > size - len(raw):
         raise Broken(f"{tensors} tensors and {pairs} metadata pairs do not fit into {size} bytes")
     return {"version": version, "tensors": tensors, "metadata_keys": pairs}
 

@@ -54,7 +54,7 @@ def body_errors(host: str, leash: Leash) -> Iterator[None]:
         causes = tuple(_causes(error))
         if _any(causes, pool.ReadTimeoutError, TimeoutError):
             raise TryLater(Code.STALLED, f"{host} stopped sending") from error
-        raise TryLater(Code.CUT_SHORT, f"{host} cut the line: {_said(causes)}") from error
+        raise TryLater(Code.CUT_SHORT, f"{host} cut the line{_reason(causes)}") from error
 
 
 def _head_trouble(host: str, causes: tuple[BaseException, ...]) -> Trouble:
@@ -70,7 +70,7 @@ def _head_trouble(host: str, causes: tuple[BaseException, ...]) -> Trouble:
         return GiveUp(Code.LYING_SERVER, f"{host} sends a head that is no honest one: {_said(causes)}", elsewhere=True)
     if _any(causes, ConnectionError, socket.gaierror):
         return TryLater(Code.NO_CONNECTION, f"{host} dropped the connection before it answered")
-    return TryLater(Code.LYING_SERVER, f"{host} does not speak HTTP as we know it: {_said(causes)}")
+    return TryLater(Code.LYING_SERVER, f"{host} does not answer in HTTP as we know it")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -93,3 +93,9 @@ def _any(causes: tuple[BaseException, ...], *kinds: type[BaseException]) -> bool
 def _said(causes: tuple[BaseException, ...]) -> str:
     """The innermost words, bounded: outer layers repeat URLs, which may carry a signature."""
     return safe_text(str(causes[-1]) or type(causes[-1]).__name__, max_chars=200)
+
+
+def _reason(causes: tuple[BaseException, ...]) -> str:
+    """What the operating system says about it, if it says anything."""
+    words = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return f" ({words[-1]})" if words else ""

@@ -1,4 +1,4 @@
-"""A hub that is a model host on the loopback: it serves files as honestly, or as badly, as it is told, and remembers every request.
+"""A hub that is a model host on the loopback: it serves files as well or as badly as it is told.
 
 >>> with Hub() as hub:
 ...     url = hub.publish("/lora.safetensors", SizedPattern(1_000_000), behaviour=BEHAVIOURS["rst_mid"].times(2))

@@ -1,4 +1,7 @@
-"""The hub as a program: `python -m tests.hub --port 8000 --dir models --behave /a.safetensors=s503@2`; prints its address and serves."""
+"""The hub as a program: prints its address and serves the files of a folder.
+
+python -m tests.hub --port 8000 --dir models --behave /a.safetensors=s503@2
+"""
 
 import argparse
 import signal
@@ -25,7 +28,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.hub", description="Serve the files of a folder as a model host.")
+    parser = argparse.ArgumentParser(prog="python -m tests.hub", description="Serve a folder as a model host.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--bytes-per-second", type=float)

@@ -1,8 +1,8 @@
-"""How a host misbehaves: each Behaviour is a frozen value that changes the question before it is answered or the answer before it is sent.
+"""How a host misbehaves: a Behaviour is a frozen value that changes the question before the answer, or the answer.
 
 A behaviour is worn as it is (`rst_mid`), with other parameters (`rst_mid(after_bytes=1000)`), for some requests only
-(`s503.times(2)`, `etag_changed.after_request(3)`, `s403.on("HEAD")`), or together with others (`[etag_changed, rst_mid.times(1)]`, applied from
-left to right). `BEHAVIOURS` holds every one by the name that FAULTS.md gives it.
+(`s503.times(2)`, `etag_changed.after_request(3)`, `s403.on("HEAD")`), or together with others (`[etag_changed,
+rst_mid.times(1)]`, applied from left to right). `BEHAVIOURS` holds every one by the name that FAULTS.md gives it.
 """
 
 import gzip
@@ -19,6 +19,8 @@ from .messages import Ending, Reply, Request, text_reply
 ENDLESS_BYTES = 1 << 30
 """As good as endless, and still no danger to the disk of who forgets to stop reading."""
 
+SEED_OF_ANOTHER_VERSION = 2_000_003
+SMUGGLED = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Just a moment...</h1></body></html>\n"
 
 
@@ -45,7 +47,7 @@ def _same_reply(turn: Turn, reply: Reply) -> Reply:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One way to misbehave. `before` changes the Turn, `after` changes the Reply; called with keywords it takes other parameters."""
+    """One way to misbehave: `before` changes the Turn, `after` the Reply. Called, it takes other parameters."""
 
     name: str
     before: Callable[..., Turn] = _same_turn
@@ -186,7 +188,7 @@ def range_total_changed(turn: Turn, reply: Reply, by: int = 1) -> Reply:
 @on_turn
 def etag_changed(turn: Turn, data: Data | None = None) -> Turn:
     """Another file of the same size from the second request on, with its own ETag; If-Range is honoured."""
-    other = data or SizedPattern(turn.item.data.size, seed=-1)
+    other = data or SizedPattern(turn.item.data.size, seed=SEED_OF_ANOTHER_VERSION)
     return replace(turn, item=replace(turn.item, data=other, etag='"another-version"'))
 
 
@@ -295,7 +297,7 @@ def te_and_cl(turn: Turn, reply: Reply) -> Reply:
 
 
 @on_reply
-def extra_bytes_keepalive(turn: Turn, reply: Reply, extra: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil") -> Reply:
+def extra_bytes_keepalive(turn: Turn, reply: Reply, extra: bytes = SMUGGLED) -> Reply:
     return replace(reply, trailer=extra)
 
 

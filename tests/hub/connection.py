@@ -1,7 +1,8 @@
-"""One TCP connection of a host: requests come in, replies go out as honest or as broken as they are written, at the speed asked for."""
+"""One TCP connection of a host: requests come in, replies go out as broken as they are written, and as slowly."""
 
 import selectors
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -23,7 +24,7 @@ class Gate:
         self._inside, self._outside = socket.socketpair()
 
     def wait(self, client: socket.socket) -> bool:
-        """True if the gate opened, False if the client left first (it has nothing else to say while it waits for an answer)."""
+        """True if the gate opened, False if the client left first (while it waits it has nothing else to say)."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._inside, selectors.EVENT_READ, True)
             selector.register(client, selectors.EVENT_READ, False)
@@ -40,8 +41,16 @@ class Gate:
 class Connection:
     """The host's side of one connection, numbered in the order of arrival."""
 
-    def __init__(self, number: int, sock: socket.socket, gate: Callable[[], Gate], closing: threading.Event) -> None:
+    def __init__(
+        self,
+        number: int,
+        sock: socket.socket,
+        books: threading.Condition,
+        gate: Callable[[], Gate],
+        closing: threading.Event,
+    ) -> None:
         self.number = number
+        self._books = books
         self._sock = sock
         self._stream = sock.makefile("rb")
         self._gate = gate
@@ -58,7 +67,10 @@ class Connection:
         note: Callable[[int], None] = lambda count: None,
         speed: Callable[[], float | None] = lambda: None,
     ) -> bool:
-        """Send it; `note` gets the body bytes handed to the socket, `speed` is asked again and again. True if another request may follow."""
+        """Send it; True if another request may follow.
+
+        `note` gets the number of body bytes handed to the socket, `speed` (bytes per second) is asked again and again.
+        """
         self._send_head(reply, speed)
         cut = reply.body.size if reply.cut is None else min(reply.cut, reply.body.size)
         self._send_body(reply, 0, cut, note, speed)
@@ -111,15 +123,27 @@ class Connection:
                 self._pace(len(piece) / rate)
 
     def _hand_over(self, piece: bytes, note: Callable[[int], None]) -> None:
-        """Counted before it is sent and corrected if it could not be: who has read the bytes finds them in the books."""
-        note(len(piece))
+        """Sent and counted in one step: the books never show less than a client has read, nor more than was sent."""
         rest = memoryview(piece)
+        while rest:
+            with self._books:
+                sent = self._send_at_once(rest)
+                note(sent)
+            rest = rest[sent:]
+            if not sent:
+                with selectors.DefaultSelector() as selector:
+                    selector.register(self._sock, selectors.EVENT_WRITE)
+                    selector.select()
+
+    def _send_at_once(self, piece: memoryview) -> int:
+        """As many bytes as the kernel takes without waiting; TLS may take none for now, too."""
+        self._sock.setblocking(False)
         try:
-            while rest:
-                rest = rest[self._sock.send(rest) :]
-        except OSError:
-            note(-len(rest))
-            raise
+            return self._sock.send(piece)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            return 0
+        finally:
+            self._sock.setblocking(True)
 
     def _pace(self, seconds: float) -> None:
         now = time.monotonic()
@@ -127,10 +151,11 @@ class Connection:
         self._closing.wait(self._due - now)
 
     def _reset(self) -> None:
-        """RST instead of FIN, once the client's kernel has what was sent (a reset throws away what is still under way)."""
+        """RST instead of FIN, once the client's kernel has what was sent: a reset throws away what is under way."""
         deadline = time.monotonic() + DRAIN_SECONDS_MAX
-        while _unsent_bytes(self._sock) and time.monotonic() < deadline and not self._closing.wait(0.001):
-            pass
+        while _unsent_bytes(self._sock) and time.monotonic() < deadline:
+            if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or self._closing.wait(0.001):
+                return
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -141,4 +166,3 @@ def _unsent_bytes(sock: socket.socket) -> int:
     import termios
 
     return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4), sys.byteorder)
-

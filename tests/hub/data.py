@@ -1,4 +1,4 @@
-"""The bytes behind a path: something with a size that can be read from any offset, in memory, from a file, or made up as it goes."""
+"""The bytes behind a path: of a known size, readable from any offset; in memory, in a file, or made up as they go."""
 
 import hashlib
 import random
@@ -74,7 +74,7 @@ class SizedPattern:
 
 
 def _block(seed: int, index: int) -> bytes:
-    return index.to_bytes(8, "big") + _noise(seed)
+    return _noise(seed) + index.to_bytes(8, "big")
 
 
 @lru_cache(maxsize=16)

@@ -34,8 +34,8 @@ def honest(request: Request, item: Item | None) -> Reply:
     start, stop = part
     if start >= stop:
         return replace(whole.with_body(EMPTY).adding(("Content-Range", f"bytes */{size}")), status=416)
-    ranged = whole.with_body(Slice(item.data, start, stop)).adding(("Content-Range", f"bytes {start}-{stop - 1}/{size}"))
-    return replace(ranged, status=206, first_byte=start)
+    told = ("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+    return replace(whole.with_body(Slice(item.data, start, stop)).adding(told), status=206, first_byte=start)
 
 
 def described(item: Item) -> Headers:
@@ -46,7 +46,7 @@ def described(item: Item) -> Headers:
 
 
 def asked_range(request: Request, size: int) -> tuple[int, int] | None:
-    """The one range asked for as [start, stop), empty where it cannot be satisfied; None where none, several or nonsense is asked."""
+    """The range asked for as [start, stop), empty where it cannot be satisfied; None if none, several or nonsense."""
     match = ONE_RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     if match is None or match.group(1) == match.group(2) == "":
         return None

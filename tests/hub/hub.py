@@ -21,8 +21,9 @@ from .messages import Reply, Request
 class Hit:
     """One request and what became of it.
 
-    `status` is 0 where no honest status line was sent, `first_byte` the offset in the file of the first body byte, `bytes_sent` the body
-    bytes handed to the socket so far, `started` and `ended` are seconds of the monotonic clock, `ended` is None while it goes on.
+    `status` is 0 where no honest status line was sent, `first_byte` the offset in the file of the first body byte,
+    `bytes_sent` the body bytes handed to the socket so far; `started` and `ended` are seconds of the monotonic clock,
+    `ended` is None while it goes on.
     """
 
     method: str
@@ -76,7 +77,7 @@ class Hub(Loopback):
         sha256_header: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> str:
-        """Put a file at a path and return its URL. The ETag is made from the bytes unless it is given; None sends none."""
+        """Put a file at a path and return its URL. The ETag is made from the bytes unless given; None sends none."""
         held = Blob(data) if isinstance(data, bytes) else data
         told = tuple((headers or {}).items())
         if sha256_header:
@@ -87,7 +88,7 @@ class Hub(Loopback):
         return self.url(path)
 
     def behave(self, path: str, behaviour: Worn, times: int | None = None) -> None:
-        """From now on misbehave so at this path, for the next so many requests or until told otherwise; None is honest again."""
+        """Misbehave so at this path from now on, or so many times; None is honest again. KeyError if unpublished."""
         worn = _together(behaviour)
         with self._changed:
             shelf = self._shelves[_rooted(path)]
@@ -122,7 +123,7 @@ class Hub(Loopback):
                 alive = connection.deliver(reply, partial(self._count, number), lambda: self.bytes_per_second)
             finally:
                 self._close_hit(number)
-            if not alive:
+            if not alive or request.last_of_connection():
                 return
 
     def _reply(self, request: Request) -> Reply:

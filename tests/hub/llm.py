@@ -1,4 +1,4 @@
-"""A language model on the loopback: an OpenAI-compatible endpoint whose every answer is written by the test, on time, late or never."""
+"""A language model on the loopback: OpenAI-compatible, every answer written by the test; in time, late or never."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,9 +14,10 @@ COMPLETIONS = "/v1/chat/completions"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says. `raw_body` replaces the whole body; `close` hangs up instead of answering, `held` never answers at all.
+    """What the model says, after `delay_seconds`.
 
-    With a status of 400 or more, `content` is the message of an OpenAI error.
+    `raw_body` replaces the whole body; `close` hangs up instead of answering, `held` never answers. With a status of
+    400 or more, `content` is the message of an OpenAI error.
     """
 
     status: int = 200
@@ -60,7 +61,7 @@ Script = Callable[[Any], Answer]
 
 
 class LlmStub(Loopback):
-    """`script` is asked for each answer with the JSON of the request; an Answer is given every time. It may be changed while it runs."""
+    """`script` makes each answer from the JSON of the request, or is the one Answer to all; it may be changed."""
 
     def __init__(self, script: Script | Answer, port: int = 0) -> None:
         self.script = script
@@ -109,16 +110,17 @@ def _reply(answer: Answer, body: Any) -> Reply:
 
 
 def _body(answer: Answer, body: Any) -> dict[str, Any]:
-    """The shapes that OpenAI sends (openai-python tests/lib/chat/test_completions.py and openapi.yaml ErrorResponse)."""
+    """The shapes that OpenAI sends (openai-python tests/lib/chat/test_completions.py, openapi.yaml ErrorResponse)."""
     if answer.status >= 400:
-        return {"error": {"message": answer.content or str(answer.status), "type": "server_error", "param": None, "code": None}}
-    message = {"role": "assistant", "content": answer.content, "refusal": answer.refusal}
+        message = answer.content or str(answer.status)
+        return {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
+    said = {"role": "assistant", "content": answer.content, "refusal": answer.refusal}
     return {
         "id": "chatcmpl-stub",
         "object": "chat.completion",
         "created": 1727346143,
         "model": body.get("model", "stub") if isinstance(body, dict) else "stub",
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}],
+        "choices": [{"index": 0, "message": said, "logprobs": None, "finish_reason": answer.finish_reason}],
         "usage": {"prompt_tokens": 79, "completion_tokens": 14, "total_tokens": 93},
         "system_fingerprint": None,
     }

@@ -1,4 +1,4 @@
-"""A host on the loopback: listens, gives every connection a thread, and closes at once whatever its connections are doing."""
+"""A host on the loopback: it gives every connection a thread and closes at once, whatever its connections are doing."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ JOIN_SECONDS_MAX = 2.0
 
 
 class Loopback(ABC):
-    """Subclasses say what a connection is for; `_changed` guards their books and is notified whenever something happened."""
+    """Subclasses say what a connection is for; `_changed` guards their books and is notified whenever they change."""
 
     def __init__(self, port: int = 0, ssl_context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self._changed = threading.Condition()
@@ -107,7 +107,8 @@ class Loopback(ABC):
             if self._closing.is_set():
                 return
             self.connections_seen += 1
-            connection = Connection(self.connections_seen, sock, lambda: self._gates[-1], self._closing)
+            number, books, gate = self.connections_seen, self._changed, lambda: self._gates[-1]
+            connection = Connection(number, sock, books, gate, self._closing)
             self._connections[connection.number] = connection
         try:
             self._converse(connection)

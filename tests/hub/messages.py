@@ -17,7 +17,7 @@ BODY_BYTES_MAX = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Request:
-    """One request. Header names are in lower case, `path` is decoded and without the query, `target` is as it was sent."""
+    """One request. Header names are in lower case, `path` is decoded and without the query, `target` as it was sent."""
 
     method: str
     target: str
@@ -31,6 +31,9 @@ class Request:
     @property
     def query(self) -> str:
         return urlsplit(self.target).query
+
+    def last_of_connection(self) -> bool:
+        return self.headers.get("connection", "").lower() == "close"
 
     def without(self, header: str) -> "Request":
         return self.asking(header, None)
@@ -68,8 +71,8 @@ class Ending(Enum):
 class Reply:
     """An answer before it is sent.
 
-    `head` replaces status line and headers by raw bytes, `trailer` follows the body, `cut` is the number of body bytes after which
-    `ending` happens (None = after all of them), `first_byte` is the offset in the file where the body begins.
+    `head` replaces status line and headers by raw bytes, `trailer` follows the body, `cut` is the number of body bytes
+    after which `ending` happens (None = after all of them), `first_byte` is the offset in the file where it begins.
     """
 
     status: int

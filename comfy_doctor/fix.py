@@ -1,0 +1,137 @@
+"""The whole cure: look, plan, ask, hand in, watch, look again. Only the second look may say that something was mended.
+
+The verb asks and tells through the small protocols below; who answers them (a terminal, a script, a test) is not its
+business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from comfy_doctor.diagnose import Diagnosis
+from comfy_doctor.job_verbs import public
+from comfy_doctor.plan import Item, make_plan
+from download_worker.errors import Trouble
+from download_worker.jobs.counter import Counter
+from download_worker.jobs.job import Job, JobId, ModelInfo, Status
+from download_worker.jobs.ledger import Added
+from download_worker.report import Complaint, ExitCode, Report
+
+WATCH_SECONDS = 0.2
+
+
+class Audience(Protocol):
+    """Who watches, on this side of the screen."""
+
+    def planned(self, plan: Sequence[Item]) -> bool:
+        """Show the plan; True to go on."""
+        ...
+
+    def dispatched(self, added: Added) -> None: ...
+
+    def watching(self, jobs: Sequence[Job]) -> None:
+        """The same jobs again and again until they have ended."""
+        ...
+
+
+class Workers(Protocol):
+    """Who does the work: a worker elsewhere, or one that is started here when there is none."""
+
+    def make_sure_one_runs(self) -> None: ...
+
+    def wait(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Cure:
+    look: Callable[[], Diagnosis]
+    models_root: Path
+    counter: Counter
+    workers: Workers
+    audience: Audience
+
+
+def fix(cure: Cure) -> Report:
+    before = cure.look()
+    plan = make_plan(before.models)
+    to_fetch = [item for item in plan if item.action == "download"]
+    if not plan:
+        return _report(before, plan, {}, ExitCode.OK, "nothing to do: every model is in its place")
+    if not to_fetch:
+        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing can be fetched", *_left(plan))
+    if not cure.audience.planned(plan):
+        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing was changed")
+
+    added, errors = _hand_in(cure, to_fetch)
+    ended = _watch(cure, [entry.job.job_id for entry in added])
+    after = cure.look()
+    jobs = {entry.job.job_id: public(Added(ended[entry.job.job_id], entry.deduplicated)) for entry in added}
+    missing = {item.model.need.key for item in make_plan(after.models)}
+    mended = sum(item.model.need.key not in missing for item in plan)
+    word = f"{mended} of {len(plan)} models are in their place now"
+    code = ExitCode.OK if not missing else ExitCode.PARTLY if mended else ExitCode.FINDINGS
+    return _report(after, plan, jobs, code, word, *_left(plan), errors=errors)
+
+
+def _hand_in(cure: Cure, items: Sequence[Item]) -> tuple[list[Added], tuple[Complaint, ...]]:
+    added, errors = [], []
+    for item in items:
+        try:
+            entry = cure.counter.submit(_info(item), cure.models_root)
+        except Trouble as trouble:
+            errors.append(Complaint(str(trouble.code), f"{item.model.need.name}: {trouble.message}", trouble.hint))
+            continue
+        cure.audience.dispatched(entry)
+        added.append(entry)
+    return added, tuple(errors)
+
+
+def _watch(cure: Cure, job_ids: Sequence[JobId]) -> Mapping[JobId, Job]:
+    """Until every job has ended, or only waits for a language model that does not answer."""
+    while True:
+        jobs = {job_id: cure.counter.get(job_id) for job_id in job_ids}
+        cure.audience.watching(list(jobs.values()))
+        if not any(job.live and not _held(job) and not job.paused for job in jobs.values()):
+            return jobs
+        cure.workers.make_sure_one_runs()
+        cure.workers.wait(WATCH_SECONDS)
+
+
+def _held(job: Job) -> bool:
+    return job.status is Status.VERIFYING and job.worker is None and job.not_before is not None
+
+
+def _info(item: Item) -> ModelInfo:
+    need, choice = item.model.need, item.choice
+    if choice is None or need.folder is None:
+        raise ValueError(f"{need.name} has no source")
+    return ModelInfo(
+        expected_filename=need.filename,
+        subfolder=need.subfolder,
+        model_type=need.folder,
+        download_url=choice.url,
+        mirrors=choice.mirrors,
+        source=choice.source,
+        sha256=choice.sha256,
+        size=choice.size,
+    )
+
+
+def _left(plan: Sequence[Item]) -> list[str]:
+    return [f"{item.model.need.name}: {item.why}" for item in plan if item.action != "download"]
+
+
+def _report(
+    diagnosis: Diagnosis,
+    plan: Sequence[Item],
+    jobs: Mapping[JobId, Mapping[str, object]],
+    code: ExitCode,
+    *messages: str,
+    errors: tuple[Complaint, ...] = (),
+) -> Report:
+    looked = diagnosis.report().data
+    data = {**looked, "items": [item.public() for item in plan], "jobs": list(jobs.values())}
+    return Report("fix", code, data=data, messages=messages, errors=errors)

@@ -1,0 +1,61 @@
+"""What a node does with a model's name that stands in it: load a placed file, fetch it by itself, or only speak of it.
+
+Read in the packs and in FACTS 1.6. A loader of our own table is always a loader; everything else goes by its name,
+because packs keep to these conventions and new nodes appear every day.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from comfy_doctor.workflows.api_graph import TEXT_NODES
+from comfy_doctor.workflows.loaders import slots_of
+
+
+class Behaviour(Enum):
+    LOADS = "loads"
+    FETCHES = "fetches"
+    SPEAKS = "speaks"
+
+
+_FETCHES = re.compile(
+    r"""
+    Download | \(Down\)load               # DownloadAndLoadSAM2Model, HF Downloader, (Down)load …
+    | ^Auto ?Download                      # AutoDownloadBiRefNetModel
+    | Pre-?processor(\s*\(.*\))?$          # comfyui_controlnet_aux and its relatives
+    | \bVFI$                               # frame interpolation
+    | ^SeedVR2 | ^FlashVSR | ^LayerMask:? | ^\[Comfy3D\]\ Load
+    | ^Florence2ModelLoader$ | \(segment\ anything2?\)$ | ^TIPO
+    """,
+    re.VERBOSE,
+)
+# Frontend-only nodes, notes, displays, savers, and plain texts: nothing that stands in them is loaded.
+_SPEAKS = re.compile(
+    r"""
+    ^(Markdown)?Note | \bNotes?\b | ^Label\b | ^Bookmark | ^(Set|Get)Node$ | ^easy\ (set|get)Node$
+    | ^Reroute | ^PrimitiveNode$ | ^Primitive(String|Int|Float|Boolean)
+    | Show\ ?(Text|Any|Anything)\b | ^Display | ^Preview | \bDebug\b | \bInfo\b
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_SAVES = re.compile(r"Save|Merge.*Export|Convert.*(GGUF|Safetensors)|Quantize", re.IGNORECASE)
+_TEXT = re.compile(r"Text|String|Prompt|Wildcard|DetailerPipe|Concatenate|Regex", re.IGNORECASE)
+_LOADS = re.compile(r"Load|Lora|Ckpt|Checkpoint|Encoder|Model|Apply|Stack|Select(?!ion)", re.IGNORECASE)
+
+
+def behaviour_of(node_type: str) -> Behaviour:
+    if slots_of(node_type):
+        return Behaviour.LOADS
+    if _FETCHES.search(node_type):
+        return Behaviour.FETCHES
+    if node_type in TEXT_NODES or _SPEAKS.search(node_type):
+        return Behaviour.SPEAKS
+    if (_SAVES.search(node_type) or _TEXT.search(node_type)) and not _LOADS.search(node_type):
+        return Behaviour.SPEAKS
+    return Behaviour.LOADS
+
+
+def only_helps_typing(input_name: str) -> bool:
+    """Combos that paste a name into a prompt ("Select to add LoRA"): their value is loaded by nobody."""
+    return input_name.lower().startswith("select to add")

@@ -1,0 +1,32 @@
+"""The versioned prompt text that ships in `verify_prompts/`, with the digest that goes into every verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+PACKAGE, NAME = "verify_prompts", "verify_download_prompt.txt"
+_VERSION_LINE = re.compile(r"version: (\S+)\n")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """`sha256` is that of the whole file, its version line included; `text` is what comes after that line."""
+
+    version: str
+    text: str
+    sha256: str
+
+
+@cache
+def download_prompt() -> Prompt:
+    """Raises ValueError where the file does not begin with its version."""
+    raw = files(PACKAGE).joinpath(NAME).read_bytes()
+    whole = raw.decode("utf-8").replace("\r\n", "\n")
+    first = _VERSION_LINE.match(whole)
+    if first is None:
+        raise ValueError(f"{PACKAGE}/{NAME} must begin with a line “version: N”")
+    return Prompt(first[1], whole[first.end() :].strip(), hashlib.sha256(raw).hexdigest())

@@ -1,0 +1,65 @@
+"""Pictures of the dashboard to look at: `python -m tests.tui.gallery OUT_DIR` writes SVG, and PNG where rsvg-convert is."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from comfy_doctor.tui.app import Dashboard
+from download_worker.jobs.job import Job
+from tests.tui.hostile import hostile_jobs
+from tests.tui.samples import NOW, counter_with, evening
+
+SIZES = ((80, 24), (120, 32), (160, 45), (200, 50))
+# Name → the jobs, and what is pressed before the picture is taken.
+SCENES: dict[str, tuple[list[Job], tuple[str, ...]]] = {
+    "evening": (evening(), ()),
+    "failed": (evening(), ("end", "up", "up", "up", "up", "up")),
+    "read-success": (evening(), ("end", "up", "up", "enter")),
+    "cancel": (evening(), ("c",)),
+    "help": (evening(), ("question_mark",)),
+    "search": (evening(), ("slash", *"flux")),
+    "nothing-found": (evening(), ("slash", *"zzz")),
+    "empty": ([], ()),
+    "paused": (evening(), ("P", "down", "down", "down", "down", "down")),
+    "hostile": (hostile_jobs(), ()),
+}
+
+
+async def paint(out: Path, scene: str, size: tuple[int, int]) -> Path:
+    jobs, keys = SCENES[scene]
+    counter, _ = counter_with(jobs)
+    app = Dashboard(counter, workers=lambda: 0 if scene == "paused" else 1, now=lambda: NOW, refresh_seconds=0.05)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await settle(pilot.app.workers.wait_for_complete, pilot.pause)
+        for key in keys:
+            await pilot.press(key)
+        await settle(pilot.app.workers.wait_for_complete, pilot.pause)
+        await pilot.pause(0.2)
+        path = out / f"{scene}-{size[0]}x{size[1]}.svg"
+        # librsvg drops the spaces that a text begins with unless it is told not to.
+        svg = app.export_screenshot().replace("<text ", '<text xml:space="preserve" ')
+        path.write_text(svg, encoding="utf-8")
+        return path
+
+
+async def settle(wait_for_threads, pause) -> None:  # type: ignore[no-untyped-def]
+    await wait_for_threads()
+    await pause()
+
+
+def main(out: Path, only: list[str]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for scene in only or SCENES:
+        for size in SIZES:
+            path = asyncio.run(paint(out, scene, size))
+            if converter := shutil.which("rsvg-convert"):
+                subprocess.run([converter, "-w", str(size[0] * 9), "-o", path.with_suffix(".png"), path], check=True)
+            print(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
