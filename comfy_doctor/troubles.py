@@ -1,6 +1,6 @@
 """What can go wrong before the doctor can look: its registered codes, the next step for each, and its exit code.
 
-The worker's own errors (`download_worker.errors`) keep their codes; these are the doctor's beside them.
+The worker's codes (`download_worker.errors`) stay the worker's; these stand beside them and are shown the same way.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from comfy_doctor.findings import ExitCode, Problem
+from comfy_doctor.findings import Complaint, ExitCode
+from download_worker.errors import Trouble
 
 
 class DoctorCode(StrEnum):
@@ -33,31 +34,29 @@ ANSWERS = MappingProxyType(
     {
         DoctorCode.NO_COMFYUI: Answer("name your install with --comfyui DIR or COMFYUI_PATH", ExitCode.SURROUNDINGS),
         DoctorCode.SEVERAL_COMFYUI: Answer("choose one of them with --comfyui DIR or COMFYUI_PATH", ExitCode.USAGE),
-        DoctorCode.BAD_EXTRA_PATHS: Answer(
-            "correct that file; ComfyUI itself does not start with it either", ExitCode.USAGE
-        ),
+        DoctorCode.BAD_EXTRA_PATHS: Answer("correct that file: ComfyUI cannot use it either", ExitCode.USAGE),
         DoctorCode.NO_WORKFLOW: Answer("name a workflow file or a folder of them", ExitCode.USAGE),
-        DoctorCode.UNREADABLE_WORKFLOW: Answer(
-            "save the workflow again from ComfyUI and try that file", ExitCode.USAGE
-        ),
+        DoctorCode.UNREADABLE_WORKFLOW: Answer("save the workflow again and try that file", ExitCode.PARTLY),
     }
 )
 
 
-class DoctorTrouble(Exception):
+class DoctorTrouble(Trouble):
     """A registered code, what happened to which file, and the next step. `hint` replaces the registered next step."""
+
+    code: DoctorCode  # type: ignore[assignment] # beside the worker's codes, not among them
 
     def __init__(self, code: DoctorCode, message: str, *, hint: str | None = None) -> None:
         self.code = code
         self.message = message
         self.hint = hint or ANSWERS[code].next_step
-        super().__init__(f"{message}; {self.hint}")
+        Exception.__init__(self, f"{message}; {self.hint}")
 
     @property
     def exit_code(self) -> ExitCode:
         return ANSWERS[self.code].exit_code
 
     @property
-    def problem(self) -> Problem:
+    def complaint(self) -> Complaint:
         """This trouble as an entry of a report's `errors`."""
-        return Problem(self.code, self.message, self.hint)
+        return Complaint(str(self.code), self.message, self.hint)

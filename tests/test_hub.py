@@ -1,6 +1,7 @@
 """The hub is a tool that other tests trust: here it is looked at over raw sockets, honest and otherwise."""
 
 import gzip
+import http.client
 import json
 import shutil
 import signal
@@ -238,8 +239,13 @@ def test_a_hub_speaks_tls_to_who_trusts_it_and_closes_on_who_does_not(tmp_path: 
         assert hub.bytes_sent("/f") == big.size
         assert len(hub.hits) == 1
         hub.behave("/f", rst_mid)
-        with pytest.raises(ConnectionResetError), urllib.request.urlopen(url, context=trusting) as answer:
+        # Python 3.11 with OpenSSL 3 reports a reset inside TLS as an end of file, later ones may not
+        with (
+            pytest.raises((ConnectionResetError, http.client.IncompleteRead)),
+            urllib.request.urlopen(url, context=trusting) as answer,
+        ):
             answer.read()
+        assert hub.hits[-1].bytes_sent == big.size // 2
 
 
 def test_ranges_go_wrong_in_the_way_that_was_asked_for(hub: Hub) -> None:
@@ -302,7 +308,7 @@ def test_behaviours_come_together_in_turn_for_a_while_and_for_one_method(hub: Hu
         ("length_zero", ["0"], b""),
         ("length_negative", ["-5"], BYTES),
         ("length_garbage", ["12abc"], BYTES),
-        ("two_lengths", ["5", "100000"], BYTES),
+        ("two_lengths", ["100000", "5"], BYTES),
         ("extra_bytes_keepalive", ["100000"], BYTES + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
         ("html_as_octet", ["2000000"], None),
     ],

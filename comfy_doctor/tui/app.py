@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -34,7 +34,7 @@ from download_worker.text import public_url
 
 REFRESH_SECONDS = 0.5
 SLOW_LOOK_SECONDS = 2.0
-WIDE_CELLS, TALL_LINES = 120, 32
+WIDE_CELLS, ROOMY_CELLS, TALL_LINES = 120, 150, 32
 
 
 def local_now() -> datetime:
@@ -114,6 +114,9 @@ class Dashboard(App[None]):
         self.set_interval(self._refresh_seconds, self._tick)
         self._look()
 
+    def on_resize(self, event: events.Resize) -> None:
+        self.default_screen.set_class(event.size.width >= ROOMY_CELLS, "-roomy")
+
     # Looking
 
     def _tick(self) -> None:
@@ -178,7 +181,7 @@ class Dashboard(App[None]):
         snapshot, now = self._snapshot, self._now()
         if snapshot is None:
             return
-        self._table.show(tuple(rows.row_of(job, now) for job in snapshot.jobs))
+        self._table.show(tuple(rows.row_of(job, now, worked=snapshot.worked) for job in snapshot.jobs))
         if turned:
             self._table.select(self._arrive_at)
         self._table.display = bool(snapshot.jobs)
@@ -216,8 +219,7 @@ class Dashboard(App[None]):
             offers.QUEUE: "Go on" if paused else "Queue",
         }
         for chip in self.query(Chip):
-            name = chip.key.action.partition("(")[0]
-            chip.offer(labels.get(chip.key, chip.key.label), enabled=offers.offered(name, job))
+            chip.offer(labels.get(chip.key, chip.key.label), enabled=offers.offered(chip.key.verb, job))
 
     # Choosing what to see
 

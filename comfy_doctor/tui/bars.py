@@ -48,7 +48,7 @@ class Chip(Static):
             super().__init__()
 
     def __init__(self, key: Key) -> None:
-        super().__init__(markup=False, classes="rare" if key.rare else None)
+        super().__init__(markup=False, classes=f"-{key.verb}" + " rare" * key.rare)
         self.key = key
         self._shown: tuple[str, bool] | None = None
         self.offer(key.label, enabled=True)
@@ -112,7 +112,7 @@ def totals(snapshot: Snapshot) -> tuple[Part, ...]:
     """Who works, and how fast it all goes."""
     workers = snapshot.workers
     who = "" if workers is None else figures.count_text(workers, "worker") if workers else "no worker"
-    speed = figures.speed_text(snapshot.bytes_per_second) if snapshot.bytes_per_second else ""
+    speed = figures.speed_text(snapshot.bytes_per_second) if snapshot.bytes_per_second and snapshot.worked else ""
     return joined(((Part(who, Tone.QUIET if workers else Tone.WARN),), (Part(speed, Tone.STRONG),)))
 
 

@@ -127,6 +127,11 @@ class Snapshot:
         return sum(count for status, count in self.counts.items() if not show.statuses or status in show.statuses)
 
     @property
+    def worked(self) -> bool:
+        """False where it is known that no worker runs: speeds and times left are then of the past."""
+        return self.workers != 0
+
+    @property
     def turn(self) -> tuple[int, int]:
         """The first and last number of this page in the list, counted from 1; (0, 0) when it is empty."""
         return (self.view.offset + 1, self.view.offset + len(self.jobs)) if self.jobs else (0, 0)

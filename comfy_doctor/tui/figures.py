@@ -13,7 +13,6 @@ from rich.cells import cell_len
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_OLD_DAYS = 60
 _LONGEST_DAYS = 99
 # What a line may take of one text: more signs than this per cell can only be zero-width ones.
 _MAX_CHARS_PER_CELL = 4
@@ -94,19 +93,14 @@ def moment_of(iso_text: str | None) -> datetime | None:
 
 
 def age_text(moment: datetime, now: datetime) -> str:
-    """`just now`, `42 s ago`, `3 min ago`, `5 h ago`, `3 d ago`, and the date beyond two months."""
+    """`just now`, `42 s ago`, `3 min ago`, `5 h ago`, `231 d ago`."""
     seconds = (now - moment).total_seconds()
     if seconds < 5:
         return "just now"
-    for limit, size, unit in (
-        (_MINUTE, 1, "s"),
-        (_HOUR, _MINUTE, "min"),
-        (_DAY, _HOUR, "h"),
-        (_OLD_DAYS * _DAY, _DAY, "d"),
-    ):
+    for limit, size, unit in ((_MINUTE, 1, "s"), (_HOUR, _MINUTE, "min"), (_DAY, _HOUR, "h")):
         if seconds < limit:
             return f"{int(seconds // size)} {unit} ago"
-    return f"{moment.astimezone(now.tzinfo):%Y-%m-%d}"
+    return f"{int(seconds // _DAY):,} d ago"
 
 
 def clock_text(moment: datetime, now: datetime) -> str:

@@ -17,6 +17,11 @@ class Key(NamedTuple):
     explained: str
     rare: bool = False
 
+    @property
+    def verb(self) -> str:
+        """The action without its parameters."""
+        return self.action.partition("(")[0]
+
 
 RETRY = Key("r", "r", "Retry", "retry", "try the selected failed job again")
 CANCEL = Key("c", "c", "Cancel", "cancel", "cancel the selected job (asks first)")
@@ -35,9 +40,9 @@ CLOSE = Key("escape", "esc", "Close", "close", "close the detail or the search")
 HELP = Key("question_mark", "?", "Help", "help", "this page")
 QUIT = Key("q", "q", "Quit", "quit", "leave; the worker goes on")
 
-BAR = (RETRY, CANCEL, PAUSE, SOONER, LATER, COPY, QUEUE, RETRY_ALL, SEARCH, FILTER, READ, HELP, QUIT)
+BAR = (RETRY, CANCEL, PAUSE, SOONER, LATER, COPY, QUEUE, RETRY_ALL, SEARCH, FILTER, READ, CLOSE, HELP, QUIT)
 PANE = (RETRY, CANCEL, PAUSE, SOONER, LATER, COPY)
-ALL = (*BAR[:-2], CLOSE, NEXT, BACK, HELP, QUIT)
+ALL = (*BAR[:-2], NEXT, BACK, HELP, QUIT)
 
 
 def offered(action: str, job: Job | None) -> bool:

@@ -45,8 +45,9 @@ class Row:
     host: str
 
 
-def row_of(job: Job, now: datetime) -> Row:
-    moving = job.status is Status.DOWNLOADING
+def row_of(job: Job, now: datetime, *, worked: bool = True) -> Row:
+    """`worked`: a worker runs, so that a speed is of now."""
+    moving = worked and job.status is Status.DOWNLOADING
     progress, info = job.progress, job.model_info
     left = left_of(job) if moving else None
     return Row(

@@ -180,20 +180,22 @@ def _history(job: Job, now: datetime, cells: int) -> Iterator[Line]:
     if not job.history:
         return
     yield _title("History")
-    for event in reversed(job.history):
-        moment = figures.moment_of(event.timestamp)
-        label = figures.clock_text(moment, now) if moment else foreign(event.timestamp, max_chars=20)
-        yield from _field(label, foreign(event.event), cells)
+    events = job.history[::-1]
+    labels = [_clock(event.timestamp, now) for event in events]
+    label_cells = min(cells // 2, max(_LABEL_CELLS, *(len(label) + 2 for label in labels)))
+    for label, event in zip(labels, events, strict=True):
+        yield from _field(label, foreign(event.event), cells, label_cells=label_cells)
 
 
-def _field(label: str, value: str, cells: int, tone: Tone = Tone.PLAIN) -> Iterator[Line]:
+def _field(
+    label: str, value: str, cells: int, tone: Tone = Tone.PLAIN, *, label_cells: int = _LABEL_CELLS
+) -> Iterator[Line]:
     """A label and its value beside it; the value goes on below itself. A long label gets a line of its own."""
-    lines = figures.folded(value, cells - _LABEL_CELLS)
-    if len(label) >= _LABEL_CELLS:
+    if len(label) >= label_cells:
         yield (Part(figures.middle(label, cells), Tone.QUIET),)
         label = ""
-    for text in lines:
-        yield (Part(figures.fitted(label, _LABEL_CELLS), Tone.QUIET), Part(text, tone))
+    for text in figures.folded(value, cells - label_cells):
+        yield (Part(figures.fitted(label, label_cells), Tone.QUIET), Part(text, tone))
         label = ""
 
 
@@ -215,15 +217,17 @@ def _proof(proof: str | None) -> str:
 
 
 def _when(iso_text: str, now: datetime) -> str:
+    """The time, and how far away it is."""
     moment = figures.moment_of(iso_text)
     if moment is None:
         return foreign(iso_text)
-    clock = figures.clock_text(moment, now)
-    return (
-        f"{clock} (in {figures.span_text((moment - now).total_seconds())})"
-        if moment > now
-        else f"{clock} ({figures.age_text(moment, now)})"
-    )
+    away = f"in {figures.span_text((moment - now).total_seconds())}" if moment > now else figures.age_text(moment, now)
+    return f"{figures.clock_text(moment, now)} ({away})"
+
+
+def _clock(iso_text: str, now: datetime) -> str:
+    moment = figures.moment_of(iso_text)
+    return figures.clock_text(moment, now) if moment else foreign(iso_text, max_chars=20)
 
 
 def _tries(job: Job) -> str:

@@ -8,7 +8,7 @@ tell which value it is: then only its name stands in `overridden`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_doctor.needs import PackClue
@@ -48,7 +48,7 @@ class Node:
     active: bool
     values: tuple[Value, ...] = ()
     declared: tuple[Declared, ...] = ()
-    clue: PackClue = PackClue()
+    clue: PackClue = field(default_factory=PackClue)
     overridden: frozenset[str] = frozenset()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 from comfy_doctor.workflows.loader_table import CORE_ROWS, PACK_ROWS
 
 
-class Slot(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Slot:
     """One input that names a file in `folder`; `index` is its place in `widgets_values`, None where it may move."""
 
     folder: str

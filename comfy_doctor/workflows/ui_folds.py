@@ -31,7 +31,7 @@ _ITSELF = "-1"  # in proxyWidgets: a widget of the instance, not of an inner nod
 
 @dataclass(frozen=True, slots=True)
 class Subgraph:
-    """A definition, indexed once. `inputs` are the names of its slots, `widgets` the slots that feed an inner widget."""
+    """A definition, indexed once: the names of its slots, and in `widgets` those slots that feed an inner widget."""
 
     level: Level
     inputs: tuple[str, ...]

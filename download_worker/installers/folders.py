@@ -14,12 +14,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from loguru import logger
+
 from download_worker.errors import Code, GiveUp, Refused
 from download_worker.jobs.job import Job
 from download_worker.jobs.places import FOLDERS, canonical_folder, safe_subfolder
 
 FOLDER_MODE = 0o777
 BY_DESCRIPTOR = {os.open, os.mkdir, os.link, os.stat, os.unlink} <= os.supports_dir_fd
+# What chmod says on exFAT and its like.
+_NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _OPEN_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -61,6 +65,19 @@ def sync_folder(place: Place) -> None:
         os.fsync(place.folder)
 
 
+def set_mode(entry: Path | int, mode: int) -> None:
+    """Mode of a path or descriptor; nothing where the file system or the platform keeps no modes."""
+    try:
+        if isinstance(entry, Path):
+            entry.chmod(mode)
+        elif hasattr(os, "fchmod"):
+            os.fchmod(entry, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+        logger.debug("this file system keeps no modes: {}", error)
+
+
 def _make_folders(folder: Path, mode: int) -> None:
     """The path down to the model folder is the user's own, links included."""
     if folder.is_dir():
@@ -68,7 +85,7 @@ def _make_folders(folder: Path, mode: int) -> None:
     _make_folders(folder.parent, mode)
     try:
         folder.mkdir()
-        folder.chmod(mode)
+        set_mode(folder, mode)
     except FileExistsError:
         if not folder.is_dir():
             raise _in_the_way(folder) from None
@@ -85,7 +102,7 @@ def _entered(opened: ExitStack, parent: int, name: str, mode: int) -> int:
     except FileExistsError:  # somebody else was faster
         return _opened(opened, name, parent)
     folder = _opened(opened, name, parent)
-    os.chmod(folder, mode)
+    set_mode(folder, mode)
     os.fsync(parent)
     return folder
 
@@ -107,7 +124,7 @@ def _walked(folder: Path, subfolders: list[str], mode: int) -> Path:
         folder = folder / part
         if not os.path.lexists(folder):
             folder.mkdir()
-            folder.chmod(mode)
+            set_mode(folder, mode)
         if not stat.S_ISDIR(folder.lstat().st_mode):
             raise _in_the_way(folder)
     return folder

@@ -26,7 +26,7 @@ from loguru import logger
 from download_worker.digests import sha256_of
 from download_worker.errors import Code, GiveUp, LostClaim
 from download_worker.installers.exclusive_rename import rename_exclusively
-from download_worker.installers.folders import Place, sync_folder, target_place
+from download_worker.installers.folders import Place, set_mode, sync_folder, target_place
 from download_worker.installers.installer import Installed
 from download_worker.jobs.job import Job
 from download_worker.leash import Leash
@@ -34,7 +34,6 @@ from download_worker.room import Fetched, Identity, storage_errors
 
 _FILE_MODE = 0o666
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-_NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class ModelFileInstaller:
@@ -76,41 +75,20 @@ class ModelFileInstaller:
         leash.check()
         with _explained(target), target_place(job, self._umask) as place:
             with _staged(file) as descriptor:
-                self._open_to_readers(descriptor)
+                # ComfyUI may run as somebody else. Before the link, so that the file never appears with another mode.
+                set_mode(descriptor, _FILE_MODE & ~self._umask)
                 os.fsync(descriptor)
+                device = os.fstat(descriptor).st_dev
             try:
-                _put(file.path, place)
+                linked = _put(file.path, place)
             except FileExistsError:
-                self._check_there(target, place, file, leash)
+                _check_there(place, file, device, leash)
                 sync_folder(place)
                 return Installed(target, already_present=True)
-            _check_placed(file, place)
+            _check_placed(file, place, linked=linked)
             sync_folder(place)
         logger.debug("{} is in place", target)
         return Installed(target)
-
-    def _open_to_readers(self, descriptor: int) -> None:
-        """ComfyUI may run as somebody else. Before the link, so that the file never appears with another mode."""
-        if os.chmod not in os.supports_fd:
-            return
-        try:
-            os.chmod(descriptor, _FILE_MODE & ~self._umask)
-        except OSError as error:
-            if error.errno not in _NO_MODES:
-                raise
-            logger.debug("this file system keeps no modes: {}", error)
-
-    @staticmethod
-    def _check_there(target: Path, place: Place, file: Fetched, leash: Leash) -> None:
-        """What is at the target already is the same file (we were killed between link and record) or the same bytes."""
-        there = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
-        if Identity.of(there) == file.identity and there.st_dev == file.path.stat().st_dev:
-            return
-        if stat.S_ISLNK(there.st_mode) and not target.exists():
-            raise _conflict(target, "a link to nothing is there")
-        if not target.is_file():
-            raise _conflict(target, "something that is no file is there")
-        _check_same(target, file.sha256, leash)
 
 
 @contextmanager
@@ -129,11 +107,14 @@ def _staged(file: Fetched) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _put(source: Path, place: Place) -> None:
-    """Raises LostClaim when the room is gone, FileExistsError when the place is taken, GiveUp(storage), OSError."""
+def _put(source: Path, place: Place) -> bool:
+    """Whether it was linked; else it was renamed, and the room has it no more.
+
+    Raises LostClaim when the room is gone, FileExistsError when the place is taken, GiveUp(storage), OSError.
+    """
     try:
         os.link(source, place.name, dst_dir_fd=place.folder, **_NOT_FOLLOWING)
-        return
+        return True
     except FileNotFoundError as error:
         raise _lost_or_gone(source, error) from error
     except OSError as error:
@@ -149,6 +130,7 @@ def _put(source: Path, place: Place) -> None:
         rename_exclusively(source, place)
     except FileNotFoundError as error:
         raise _lost_or_gone(source, error) from error
+    return False
 
 
 # Never the file that a link in the room points to. Windows has no choice here, and no such links for mere users.
@@ -162,10 +144,13 @@ def _lost_or_gone(source: Path, error: FileNotFoundError) -> LostClaim | GiveUp:
     return LostClaim(f"{source} is gone: another worker has this job")
 
 
-def _check_placed(file: Fetched, place: Place) -> None:
-    """After the link: the name shows the file that was proven, unchanged; else the name is taken away again."""
-    placed = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
-    if Identity.of(placed) == file.identity:
+def _check_placed(file: Fetched, place: Place, *, linked: bool) -> None:
+    """The name shows the file that was proven, unchanged; else the name is taken away again.
+
+    A file system without links may also number its files anew when they are renamed, so there the number is not asked.
+    """
+    placed = Identity.of(os.stat(place.name, dir_fd=place.folder, follow_symlinks=False))
+    if placed == (file.identity if linked else file.identity._replace(inode=placed.inode)):
         return
     with suppress(FileNotFoundError):
         os.unlink(place.name, dir_fd=place.folder)
@@ -173,8 +158,26 @@ def _check_placed(file: Fetched, place: Place) -> None:
     raise GiveUp(Code.STORAGE, f"{file.path} changed while it was put in place; {place.path} was taken away again")
 
 
+def _check_there(place: Place, file: Fetched, device: int, leash: Leash) -> None:
+    """What is there already is the same file (somebody was killed between link and record), or has the same bytes.
+
+    Raises GiveUp(conflict, permission) or Interrupted.
+    """
+    there = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
+    if there.st_dev == device and Identity.of(there) == file.identity:
+        return
+    if not place.path.exists():
+        raise _conflict(place.path, "a link to nothing is there")
+    if not place.path.is_file():
+        raise _conflict(place.path, "something that is no file is there")
+    _check_same(place.path, file.sha256, leash)
+
+
 def _check_same(target: Path, sha256: str, leash: Leash) -> None:
-    found = sha256_of(target, leash.check)
+    try:
+        found = sha256_of(target, leash.check)
+    except PermissionError as error:
+        raise GiveUp(Code.PERMISSION, f"not allowed to read {target}, which is there already") from error
     if found != sha256:
         raise _conflict(target, f"a file with SHA-256 {found} is there, but {sha256} is wanted")
 

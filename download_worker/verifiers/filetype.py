@@ -64,7 +64,6 @@ _CONTENTS = MappingProxyType(
 _SIGNATURES: Sequence[tuple[bytes, str]] = (
     (b"PK\x03\x04", TORCH_ZIP),
     (b"PK\x05\x06", "an empty zip archive"),
-    (b"GGUF", GGUF),
     (b"\x7fELF", "a Linux executable"),
     (b"\xfe\xed\xfa\xce", "a macOS executable"),
     (b"\xfe\xed\xfa\xcf", "a macOS executable"),
@@ -91,6 +90,7 @@ _SIGNATURES: Sequence[tuple[bytes, str]] = (
 
 _MARKUP_CHARS = 4096
 _HTML = re.compile(r"<!doctype\s+html|<(html|head|body|script|title|meta|iframe)[\s>]", re.IGNORECASE)
+_GGUF_VERSIONS = frozenset({1, 2, 3})
 _PICKLE_START = re.compile(rb"\x80[\x02-\x05][^\0]")
 # ONNX is a protobuf ModelProto (onnx.proto): field 1 is ir_version, a small varint; then comes field 2–8, 14, 20 or 25.
 _ONNX_START = re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x28|\x32|\x3a|\x42|\x72|\xa2\x01|\xca\x01)")
@@ -140,16 +140,18 @@ def content_of(head: bytes) -> str:
     """One of the model contents above, else a short description of what it is instead. Never raises."""
     if not head:
         return "an empty file"
-    known = next((what for sign, what in _SIGNATURES if head.startswith(sign) and sign not in (b"MZ", b"#!")), None)
-    if known is not None:
-        return known
     if _is_safetensors(head):
         return SAFETENSORS
+    known = next((what for sign, what in _SIGNATURES if head.startswith(sign)), None)
+    if known is not None:
+        return known
     if _PICKLE_START.match(head):
         return PICKLE
+    if head.startswith(b"GGUF"):
+        return GGUF if int.from_bytes(head[4:8], "little") in _GGUF_VERSIONS else "a GGUF file of unknown version"
     if head[4:8] == b"TFL3":
         return TFLITE
-    return _executable(head) or _text(head) or _onnx(head) or _foreign(head)
+    return _text(head) or _onnx(head) or _foreign(head)
 
 
 def libmagic_says(head: bytes) -> str:
@@ -192,13 +194,16 @@ def _extension(filename: str) -> str:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Eight bytes of little-endian header length, then the header, which begins with a brace."""
-    return 2 <= int.from_bytes(head[:8], "little") <= MAX_SAFETENSORS_HEADER_BYTES and head[8:9] == b"{"
+    """Eight bytes of little-endian header length, then the header, which begins with a brace.
 
-
-def _executable(head: bytes) -> str | None:
-    """Two-byte signatures come late: a safetensors header may be 0x5A4D or 0x2123 bytes long."""
-    return next((what for sign, what in _SIGNATURES if sign in (b"MZ", b"#!") and head.startswith(sign)), None)
+    This is asked before all two- and three-byte signatures, because such a length may look like one of them. Only a zip
+    goes first: its signature would be a header of 67 MB, which nobody has.
+    """
+    return (
+        not head.startswith(b"PK")
+        and 2 <= int.from_bytes(head[:8], "little") <= MAX_SAFETENSORS_HEADER_BYTES
+        and head[8:9] == b"{"
+    )
 
 
 def _text(head: bytes) -> str | None:

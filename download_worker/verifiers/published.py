@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -11,39 +11,48 @@ from loguru import logger
 
 from download_worker.errors import Trouble
 from download_worker.jobs.job import ModelInfo
+from download_worker.leash import Leash
+from download_worker.settings import Settings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _VERSION_IN_URL = re.compile(r"/api/download/models/(\d{1,18})/?\Z")
 
 
 class PublishedDigest(Protocol):
-    def __call__(self, wanted: ModelInfo, sha256: str) -> bool:
-        """Whether the publisher of what is wanted publishes this lower-case digest for it. False when in doubt."""
+    def __call__(self, wanted: ModelInfo, sha256: str, leash: Leash) -> bool:
+        """Whether the publisher of what is wanted publishes this lower-case digest for it; False when in doubt.
+
+        Raises Interrupted."""
         ...
 
 
-def nobody_publishes(wanted: ModelInfo, sha256: str) -> bool:
+class GetJson(Protocol):
+    def __call__(self, url: str, *, leash: Leash | None = None) -> object:
+        """The decoded body, which has a bound. Raises Trouble, ValueError or Interrupted."""
+        ...
+
+
+def nobody_publishes(wanted: ModelInfo, sha256: str, leash: Leash) -> bool:
     """The answer without a network."""
     return False
 
 
-class CivitaiDigest:
+class CivitaiPublished:
     """Asks Civitai which model version has a file with this digest.
 
     `GET /api/v1/model-versions/by-hash/{sha256}` answers one version, whose `files[].hashes.SHA256` are upper-case hex,
-    or 404 (Civitai's server source, August 2026). `get_json` fetches and decodes a bounded body; it raises Trouble or
-    ValueError.
+    or 404 (Civitai's server source, August 2026).
     """
 
-    def __init__(self, endpoint: str, get_json: Callable[[str], object]) -> None:
-        self._endpoint = endpoint.rstrip("/")
+    def __init__(self, settings: Settings, get_json: GetJson) -> None:
+        self._endpoint = settings.civitai_endpoint
         self._get_json = get_json
 
-    def __call__(self, wanted: ModelInfo, sha256: str) -> bool:
+    def __call__(self, wanted: ModelInfo, sha256: str, leash: Leash) -> bool:
         if not _SHA256.match(sha256):
             return False
         try:
-            version = self._get_json(f"{self._endpoint}/api/v1/model-versions/by-hash/{sha256}")
+            version = self._get_json(f"{self._endpoint}/api/v1/model-versions/by-hash/{sha256}", leash=leash)
         except (Trouble, ValueError) as error:
             logger.warning(
                 "Civitai does not confirm {}: {}; its file is proven without", wanted.expected_filename, error

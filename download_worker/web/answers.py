@@ -36,7 +36,7 @@ class Framing(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The question that a refusal answers. `credential` is the token of the origin that was asked first."""
+    """The question that a refusal answers, its URL without secrets. `credential` is the token of the origin that was asked first."""
 
     url: str
     credential: Credential | None

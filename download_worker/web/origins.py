@@ -30,7 +30,7 @@ _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)\Z")
 # Anything invisible, and the backslash that some readers take for a slash.
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 # Hugging Face: `/owner/repo/blob/revision/path` shows the page about a file, `…/resolve/…` is the file (FACTS 5).
-_HF_PAGE = re.compile(r"(?P<repo>(?:/(?:datasets|spaces))?/[^/]+(?:/[^/]+)?)/blob/(?=[^/]+/)")
+_HF_PAGE = re.compile(r"\A(?P<repo>(?:/(?:datasets|spaces))?/[^/]+(?:/[^/]+)?)/blob/(?=[^/]+/)")
 
 
 class Origin(NamedTuple):

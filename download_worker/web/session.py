@@ -173,7 +173,7 @@ class Web:
             check_head(told, current.origin.host)
             location = redirect_target(response.status_code, told, str(current))
             if location is None:
-                asked = Asked(str(start), credential, crossed)
+                asked = Asked(public_url(str(start)), credential, crossed)
                 frame = framing(told, current.origin.host)
                 where = public_url(str(current))
                 return Answer(response.status_code, told, where, frame, asked, response.raw, line, leash)

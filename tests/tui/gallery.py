@@ -1,4 +1,4 @@
-"""Pictures of the dashboard to look at: `python -m tests.tui.gallery OUT_DIR` writes SVG, and PNG where rsvg-convert is."""
+"""Pictures of the dashboard: `python -m tests.tui.gallery OUT_DIR` writes SVG, and PNG where rsvg-convert is."""
 
 from __future__ import annotations
 

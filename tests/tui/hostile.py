@@ -27,9 +27,14 @@ def hostile_jobs() -> list[Job]:
     """Each name as a failed job that carries it in every field which the outside can fill."""
     return [
         sample(
-            100 + number, name, "loras", "evil.example", Status.FAILED, source=name,
+            100 + number,
+            name,
+            "loras",
+            "evil.example",
+            Status.FAILED,
+            source=name,
             history=(Event(timestamp=ago(100), event=f"Failed: {name}"), Event(timestamp=ago(9), event=name)),
             result=Result(code="html", reason=f"the server said {name}"),
         )
         for number, name in enumerate(HOSTILE_NAMES)
-    ]  # fmt: skip
+    ]

@@ -97,8 +97,9 @@ def notes(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "set_aside.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def in_process(code: str, folder: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", code, str(folder), *more], stdout=subprocess.PIPE, text=True)
+def in_process(code: str, folder: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", code, str(folder)]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 # What is written
@@ -163,6 +164,7 @@ from download_worker.jobs.persist_queue import PersistQueueBell
 bell = PersistQueueBell(pathlib.Path(sys.argv[1]))
 bell.open()
 print("ready", flush=True)
+sys.stdin.readline()
 silent = 0
 while silent < 3:
     rings = bell.heard(limit=7)
@@ -177,10 +179,17 @@ def test_q1_processes_that_drain_one_queue_hear_every_job_and_nothing_raises(mak
     bell = make_bell()
     jobs = {bell_job.job_id for bell_job in (make_job() for _ in range(120)) if bell.ring(bell_job)}
     drains = [in_process(DRAIN, folder) for _ in range(3)]
+    for drain in drains:
+        assert drain.stdout is not None
+        assert drain.stdout.readline() == "ready\n"
+    for drain in drains:
+        assert drain.stdin is not None
+        drain.stdin.write("go\n")
+        drain.stdin.flush()
     heard = [line for drain in drains for line in drain.communicate(timeout=LONG_SECONDS * 3)[0].split()]
     assert [drain.returncode for drain in drains] == [0, 0, 0]
     assert len(jobs) == 120
-    assert jobs | {"ready"} == set(heard)
+    assert jobs == set(heard)
     assert bell.aside_count() == 0
 
 
@@ -230,7 +239,6 @@ RING = """
 import sys, pathlib
 from download_worker.jobs.persist_queue import PersistQueueBell
 from tests.jobs import make_job
-sys.stdin.readline()
 bell = PersistQueueBell(pathlib.Path(sys.argv[1]))
 job = make_job()
 print(bell.ring(job), job.job_id)
@@ -257,23 +265,15 @@ def test_q4_a_ring_from_another_process_ends_the_wait(
     bell = make_bell()
     bell.wait(LONG_SECONDS)
     assert bell.heard() == ()
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    other = in_process(code, folder)
     heard: list[JobId] = []
     waits = 0
     began = time.monotonic()
-    assert other.stdin is not None
-    other.stdin.write("go\n")
-    other.stdin.close()
     while not heard and time.monotonic() - began < LONG_SECONDS:
         bell.wait(LONG_SECONDS)
         waits += 1
         heard = heard_ids(bell)
-    assert other.stdout is not None
-    with other.stdout:
-        assert other.stdout.read().split() == ["True", *heard]
-    other.wait(LONG_SECONDS)
+    assert other.communicate(timeout=LONG_SECONDS)[0].split() == ["True", *heard]
     assert time.monotonic() - began < LONG_SECONDS / 2
     assert waits <= 10
     assert (watching == "polling") == any("not told of changes" in line for line in log)
@@ -287,6 +287,21 @@ def out_of_inotify() -> Any:
 
     observer.start = start  # type: ignore[method-assign]
     return observer
+
+
+def test_q4_a_commit_that_shows_only_after_its_event_is_noticed_all_the_same(make_bell: MakeBell, folder: Path) -> None:
+    """SQLite writes the bytes (which is an event), flushes them, and only then lets them show (which is none)."""
+    bell = make_bell()
+    bell.wait(LONG_SECONDS)
+    bell.heard()
+    assert bell._watch is not None
+    bell._watch._stir = lambda: None
+    threading.Timer(0.05, bell._alarm.go_off).start()
+    threading.Timer(0.2, put_row, [folder, blob(b'{"job_id": "late"}')]).start()
+    began = time.monotonic()
+    bell.wait(LONG_SECONDS)
+    assert time.monotonic() - began < LONG_SECONDS / 2
+    assert heard_ids(bell) == ["late"]
 
 
 def test_q4_waiting_costs_no_processor_time(make_bell: MakeBell) -> None:

@@ -5,6 +5,6 @@ proven, what the model is shown, what of its answer counts. `prompt.py` holds th
 openai, and only when a model is configured.
 """
 
-from download_worker.verifiers.rubric.judge import Judge
+from download_worker.verifiers.rubric.judge import ModelRubric
 
-__all__ = ["Judge"]
+__all__ = ["ModelRubric"]

@@ -47,7 +47,7 @@ class RejectedByRubric(Rejected):
         return self._verdict
 
 
-class Judge:
+class ModelRubric:
     """Implements `Rubric`. One instance serves all jobs of a process."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Judge:
     def judge(self, specimen: Specimen, evidence: Sequence[Evidence], leash: Leash) -> Verdict:
         """Raises Rejected(rejected_by_rubric), TryLater(no_verdict) or Interrupted."""
         wanted, sha256 = specimen.wanted, specimen.file.sha256
-        published = wanted.source == CIVITAI_HASH and self._published(wanted, sha256)
+        published = wanted.source == CIVITAI_HASH and self._published(wanted, sha256, leash)
         proof = proof_of(wanted, evidence, published=published)
         proven = in_words(wanted, evidence, published=published)
         facts = gathered(specimen, evidence, self._redact)

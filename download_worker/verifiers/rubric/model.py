@@ -8,11 +8,8 @@ is felt at once, whatever a name server or a silent host does; such a thread end
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -28,6 +25,7 @@ from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.text import public_url, safe_text
 from download_worker.verifiers.rubric.answer import SCHEMA, Unusable
+from download_worker.web.answers import retry_after_seconds
 
 MAX_BODY_BYTES = 256 * 1024
 OPENAI_HOME = "https://api.openai.com/v1"
@@ -129,22 +127,13 @@ class LanguageModel:
             return self._trouble(f"knows no model “{safe_text(self.name, max_chars=80)}” (404)", hint=_MODEL_HINT)
         if 300 <= status < 400:
             return self._trouble(f"redirects ({status}), which is not followed", hint=_REDIRECT_HINT)
-        wait = retry_after_seconds(error.response.headers.get("Retry-After"), self._clock.now())
+        told = {name.lower(): value for name, value in error.response.headers.items()}
+        cap = self._settings.backoff_cap_seconds
+        wait = retry_after_seconds(told, now=self._clock.now(), cap_seconds=cap)
         return self._trouble(f"answers {status}", retry_after_seconds=wait)
 
     def _trouble(self, what: str, **details: Any) -> TryLater:
         return TryLater(Code.NO_VERDICT, f"the language model at {public_url(self._base_url)} {what}", **details)
-
-
-def retry_after_seconds(told: str | None, now: datetime) -> float | None:
-    """Seconds, or a date; None where it is neither, or lies in the past (RFC 9110, 10.2.3)."""
-    if told is None:
-        return None
-    try:
-        seconds = float(told) if told.strip().isdigit() else (parsedate_to_datetime(told) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
 def _in_time(call: Callable[[], str], leash: Leash, deadline: float) -> str:

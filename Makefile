@@ -1,0 +1,39 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each does its own set-up.
+PY := .venv/bin/python
+KILLS ?= 500
+SEED ?=
+HOME_DIR ?= .
+
+.PHONY: demo test test-slow check bench torture sweep run clean
+
+.venv/.ready: pyproject.toml tools/setup.sh
+	@tools/setup.sh
+
+demo: .venv/.ready  ## the whole story on a stand-in host, in under a minute
+	@$(PY) -m comfy_doctor demo
+
+test: .venv/.ready  ## the fast suite, under a minute
+	@$(PY) -m pytest -m "not slow" -n 2 --dist worksteal
+
+test-slow: .venv/.ready  ## what takes seconds each: kills, 100,000 rows, whole stories
+	@$(PY) -m pytest -m slow
+
+check: .venv/.ready  ## style, types, floors
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+bench: .venv/.ready  ## figures, side by side with the peers that are installed
+	@$(PY) -m tests.bench
+
+torture: .venv/.ready  ## kill -9 and worse; KILLS=500 SEED=7
+	@$(PY) -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+sweep: .venv/.ready  ## SIGKILL at every state-changing syscall of one job's life (Linux, strace)
+	@$(PY) -m tests.torture.sweep
+
+run: .venv/.ready  ## a worker for this folder
+	@$(PY) -m download_worker run --home $(HOME_DIR)
+
+clean:
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist

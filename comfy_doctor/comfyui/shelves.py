@@ -1,0 +1,149 @@
+"""What lies in the model folders: one walk per folder, then names are looked up as ComfyUI would list them.
+
+ComfyUI follows symbolic links, skips `.git`, and compares names exactly; so a file under another subfolder, in other
+letters or behind the wrong slash is here and yet not found. A folder that cannot be read is never reported as empty.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from loguru import logger
+
+from comfy_doctor.comfyui.install import Install
+
+MAX_FILES_PER_FOLDER = 500_000
+MAX_FOLDER_DEPTH = 32
+# Names that say nothing of the file: the same name in another subfolder is another model.
+_GENERIC = frozenset(
+    "model diffusion_pytorch_model pytorch_model pytorch_lora_weights adapter_model open_clip_pytorch_model"
+    " text_encoder unet vae lora".split()
+)
+_DIFFUSERS_FILE = "model_index.json"  # a diffusers model is a folder with this file in it
+
+
+class State(StrEnum):
+    PRESENT = "present"
+    ELSEWHERE = "elsewhere"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """`path` is the file itself; `relink` the name under which ComfyUI lists it, when that is not the name asked for."""
+
+    state: State
+    reason: str
+    path: Path | None = None
+    relink: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One model folder over all its directories: listed name → path, and which directories could not be read."""
+
+    files: Mapping[str, Path]
+    unread: tuple[Path, ...] = ()
+    by_filename: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Lower-case last part → listed names."""
+
+
+class Inventory:
+    """The shelves of one install; each is walked when it is first asked for, and once."""
+
+    def __init__(self, install: Install) -> None:
+        self._install = install
+        self._shelves: dict[str, Shelf] = {}
+
+    def look_up(self, folder: str | None, name: str, *, written: str | None = None) -> Lookup:
+        """`name` with `/` between its parts; `written` is how the workflow spells it, slashes included."""
+        if folder is None:
+            return Lookup(State.UNKNOWN, "nothing tells which model folder it belongs to")
+        shelf = self.shelf(folder)
+        path = shelf.files.get(f"{name}/{_DIFFUSERS_FILE}" if folder == "diffusers" else name)
+        if path is not None:
+            return _spelled(name, written or name, path)
+        found = _elsewhere(shelf, name)
+        if found is not None:
+            return found
+        if shelf.unread:
+            return Lookup(State.UNKNOWN, f"cannot read {shelf.unread[0]}")
+        return Lookup(State.MISSING, f"not in {_or(self._install.roots(folder))}")
+
+    def shelf(self, folder: str) -> Shelf:
+        if folder not in self._shelves:
+            self._shelves[folder] = _walk_all(self._install.roots(folder))
+        return self._shelves[folder]
+
+
+def _spelled(name: str, written: str, path: Path) -> Lookup:
+    """The file is in its place; but ComfyUI compares letter by letter, and its own slash is that of the system."""
+    listed = name.replace("/", os.sep)
+    if written == listed:
+        return Lookup(State.PRESENT, "in its place", path)
+    return Lookup(State.ELSEWHERE, f"the workflow writes it with the slashes of another system: {written}", path, listed)
+
+
+def _elsewhere(shelf: Shelf, name: str) -> Lookup | None:
+    """The same file under another name, the nearest first."""
+    filename = name.rpartition("/")[2]
+    others = shelf.by_filename.get(filename.lower(), ())
+    if filename.partition(".")[0].lower() in _GENERIC:
+        others = tuple(other for other in others if other.lower() == name.lower())
+    if not others:
+        return None
+    best = min(others, key=lambda other: (other.lower() != name.lower(), not other.endswith(filename), other.count("/"), other))
+    same_place = best.lower() == name.lower()
+    why = "other letters" if same_place else f"another subfolder ({len(others)} files have this name)"
+    return Lookup(State.ELSEWHERE, f"the same file name is here under {why}", shelf.files[best], best.replace("/", os.sep))
+
+
+def _or(paths: tuple[Path, ...]) -> str:
+    shown = [str(path) for path in paths if path.is_dir()] or [str(paths[0])]
+    return " or ".join(shown)
+
+
+def _walk_all(roots: tuple[Path, ...]) -> Shelf:
+    files: dict[str, Path] = {}
+    unread: list[Path] = []
+    for root in roots:
+        for name, path in _walk(root, unread):
+            files.setdefault(name, path)  # ComfyUI takes the first directory that has it
+            if len(files) >= MAX_FILES_PER_FOLDER:
+                logger.error("{} holds more than {} files: the rest was not looked at", root, MAX_FILES_PER_FOLDER)
+                unread.append(root)
+                break
+    by_filename: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        by_filename[name.rpartition("/")[2].lower()].append(name)
+    return Shelf(files, tuple(unread), {key: tuple(names) for key, names in by_filename.items()})
+
+
+def _walk(root: Path, unread: list[Path]) -> Iterator[tuple[str, Path]]:
+    """(listed name, path) of every file; a directory is not entered twice on one way down, so links may form rings."""
+    waiting: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [(root, "", frozenset())]
+    while waiting:
+        directory, prefix, above = waiting.pop()
+        try:
+            stat = directory.stat()
+            here = (stat.st_dev, stat.st_ino)
+            if here in above or len(above) > MAX_FOLDER_DEPTH:
+                continue
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        if entry.name != ".git":
+                            waiting.append((Path(entry.path), f"{prefix}{entry.name}/", above | {here}))
+                    elif entry.is_file():
+                        yield prefix + entry.name, Path(entry.path)
+        except FileNotFoundError:
+            continue  # no such folder, or gone while we looked: nothing is in it
+        except OSError as error:
+            logger.debug("cannot read {}: {}", directory, error)
+            unread.append(directory)
