@@ -54,7 +54,7 @@ def show(report: Report, *, quiet: bool, color: bool) -> None:
         console.print(picture)
     if not quiet:
         for message in report.messages:
-            console.print(Text(safe_text(message)))
+            console.print(Text(safe_text(message)), soft_wrap=True)
     complain(report)
 
 
@@ -194,7 +194,7 @@ class Narrator:
             self._progress.stop()
 
     def say(self, text: str, style: str = "") -> None:
-        self._console.print(Text(safe_text(text), style=style))
+        self._console.print(Text(safe_text(text), style=style), soft_wrap=True)
 
     def planned(self, plan: Sequence[Item]) -> bool:
         for item in plan:

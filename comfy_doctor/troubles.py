@@ -44,17 +44,13 @@ ANSWERS = MappingProxyType(
 class DoctorTrouble(Trouble):
     """A registered code, what happened to which file, and the next step. `hint` replaces the registered next step."""
 
-    code: DoctorCode  # type: ignore[assignment] # beside the worker's codes, not among them
-
     def __init__(self, code: DoctorCode, message: str, *, hint: str | None = None) -> None:
-        self.code = code
-        self.message = message
-        self.hint = hint or ANSWERS[code].next_step
-        Exception.__init__(self, f"{message}; {self.hint}")
+        super().__init__(code, message, hint=hint or ANSWERS[code].next_step)
+        self._exit_code = ANSWERS[code].exit_code
 
     @property
     def exit_code(self) -> ExitCode:
-        return ANSWERS[self.code].exit_code
+        return self._exit_code
 
     @property
     def complaint(self) -> Complaint:

@@ -6,8 +6,20 @@ one. A boundary translates what it catches into one of these, `raise … from` t
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
+
+
+class ExitCode(IntEnum):
+    """How both programs end. Public, as in INTERFACES section 3."""
+
+    OK = 0
+    FINDINGS = 1
+    USAGE = 2
+    SURROUNDINGS = 3
+    PARTLY = 4
+    REFUSED = 5
+    INTERRUPTED = 130
 
 
 class Code(StrEnum):
@@ -99,17 +111,29 @@ NEXT_STEP = MappingProxyType(
 )
 
 
+_SURROUNDINGS = frozenset(
+    {Code.DATABASE_BUSY, Code.DATABASE_UNUSABLE, Code.QUEUE_BUSY, Code.DISK_FULL, Code.PERMISSION, Code.STORAGE}
+)
+
+
 class Trouble(Exception):
     """Anything that a person may read: a registered code, what happened to which file, and the next step.
 
     `message` must already be free of secrets. `hint` replaces the registered next step where a better one is known.
     """
 
-    def __init__(self, code: Code, message: str, *, hint: str | None = None) -> None:
+    code: StrEnum
+
+    def __init__(self, code: StrEnum, message: str, *, hint: str | None = None) -> None:
         self.code = code
         self.message = message
-        self.hint = hint or NEXT_STEP[code]
+        self.hint = hint or NEXT_STEP[Code(code)]
         super().__init__(f"{message}; {self.hint}")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How a command ends that meets this and can do nothing about it."""
+        return ExitCode.SURROUNDINGS if self.code in _SURROUNDINGS else ExitCode.FINDINGS
 
 
 class TryLater(Trouble):
@@ -131,11 +155,19 @@ class GiveUp(Trouble):
 
 
 class Refused(Trouble):
-    """Policy says no, before anything was done (exit code 5)."""
+    """Policy says no, before anything was done."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.REFUSED
 
 
 class BadRequest(Trouble):
-    """What was asked for is malformed or does not exist (exit code 2)."""
+    """What was asked for is malformed or does not exist."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.USAGE
 
 
 class IllegalMove(Exception):

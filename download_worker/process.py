@@ -10,7 +10,7 @@ job: write nothing).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,7 +42,7 @@ class Workshop:
     clock: Clock
     ledger: Ledger
     fetcher: Fetcher
-    inspect: Inspect
+    inspect: Callable[[str], Inspect]
     verifiers: Sequence[Verifier]
     rubric: Rubric
     installer: Installer
@@ -121,7 +121,7 @@ def _fetched(job: Job, url: str, shop: Workshop, room: Room, leash: Leash) -> Fe
         event = f"Downloading from {public_url(url)} (attempt {job.attempts})"
         shop.ledger.change(job.claim, moves.downloading(event, shop.at()))
         logger.info("{}", event)
-    file = shop.fetcher.fetch(url, job.model_info, room, leash, shop.inspect)
+    file = shop.fetcher.fetch(url, job.model_info, room, leash, shop.inspect(job.model_info.expected_filename))
     event = f"Verifying {file.size} bytes, SHA-256 {file.sha256}"
     shop.ledger.change(job.claim, moves.verifying(event, file.size, shop.at()))
     return file

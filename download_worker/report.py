@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Literal
 
-from download_worker.errors import BadRequest, Code, Refused, Trouble
+from download_worker.errors import ExitCode, Trouble
+
+__all__ = ["Complaint", "ExitCode", "Report", "report_of"]
 
 ENVELOPE_VERSION = 1
-
-
-class ExitCode(IntEnum):
-    """Public, as in INTERFACES section 3."""
-
-    OK = 0
-    FINDINGS = 1
-    USAGE = 2
-    SURROUNDINGS = 3
-    PARTLY = 4
-    REFUSED = 5
-    INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -68,17 +57,4 @@ class Report:
 def report_of(command: str, trouble: Trouble) -> Report:
     """The report of a command that could not be carried out."""
     complaint = Complaint(str(trouble.code), trouble.message, trouble.hint)
-    return Report(command, exit_code_of(trouble), errors=(complaint,))
-
-
-def exit_code_of(trouble: Trouble) -> ExitCode:
-    if isinstance(trouble, Refused):
-        return ExitCode.REFUSED
-    if isinstance(trouble, BadRequest):
-        return ExitCode.USAGE
-    return ExitCode.SURROUNDINGS if trouble.code in _SURROUNDINGS else ExitCode.FINDINGS
-
-
-_SURROUNDINGS = frozenset(
-    {Code.DATABASE_BUSY, Code.DATABASE_UNUSABLE, Code.QUEUE_BUSY, Code.DISK_FULL, Code.PERMISSION, Code.STORAGE}
-)
+    return Report(command, trouble.exit_code, errors=(complaint,))

@@ -18,6 +18,7 @@ from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 from download_worker.jobs.places import FOLDERS
 
 MAX_VERSION_BYTES = 64 * 1024
+_STATED_VERSION = re.compile(r"""^__version__\s*=\s*["']([^"'\n]{1,40})["']""", re.MULTILINE)
 # Folders that ComfyUI looks for under two names below models/, in this order.
 _TWINS = MappingProxyType(
     {
@@ -121,7 +122,9 @@ def read_install(root: Path, extra_paths: Sequence[Path] = ()) -> Install:
 
 def _version(root: Path) -> str | None:
     """ComfyUI writes its version into a module of its own and into pyproject.toml; very old ones into neither."""
-    stated = re.search(r"""^__version__\s*=\s*["']([^"'\n]{1,40})["']""", _head(root / "comfyui_version.py"), re.MULTILINE)
+    stated = re.search(
+        r"""^__version__\s*=\s*["']([^"'\n]{1,40})["']""", _head(root / "comfyui_version.py"), re.MULTILINE
+    )
     if stated is not None:
         return stated.group(1)
     try:

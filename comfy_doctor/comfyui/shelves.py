@@ -21,8 +21,15 @@ MAX_FILES_PER_FOLDER = 500_000
 MAX_FOLDER_DEPTH = 32
 # Names that say nothing of the file: the same name in another subfolder is another model.
 _GENERIC = frozenset(
-    "model diffusion_pytorch_model pytorch_model pytorch_lora_weights adapter_model open_clip_pytorch_model"
-    " text_encoder unet vae lora".split()
+    {
+        "adapter_model",
+        "diffusion_pytorch_model",
+        "model",
+        "open_clip_pytorch_model",
+        "pytorch_lora_weights",
+        "pytorch_model",
+        "text_encoder",
+    }
 )
 _DIFFUSERS_FILE = "model_index.json"  # a diffusers model is a folder with this file in it
 
@@ -36,7 +43,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """`path` is the file itself; `relink` the name under which ComfyUI lists it, when that is not the name asked for."""
+    """`path` is the file itself; `relink` is the name under which ComfyUI lists it, where another one was asked for."""
 
     state: State
     reason: str
@@ -60,6 +67,7 @@ class Inventory:
     def __init__(self, install: Install) -> None:
         self._install = install
         self._shelves: dict[str, Shelf] = {}
+        self._all: Shelf | None = None
 
     def look_up(self, folder: str | None, name: str, *, written: str | None = None) -> Lookup:
         """`name` with `/` between its parts; `written` is how the workflow spells it, slashes included."""
@@ -76,6 +84,14 @@ class Inventory:
             return Lookup(State.UNKNOWN, f"cannot read {shelf.unread[0]}")
         return Lookup(State.MISSING, f"not in {_or(self._install.roots(folder))}")
 
+    def anywhere(self, name: str) -> Path | None:
+        """A file of this name in whatever model folder, for names whose folder is only guessed."""
+        if self._all is None:
+            self._all = _walk_all((self._install.models_root,))
+        found = self._all.by_filename.get(name.rpartition("/")[2].lower(), ())
+        exact = [listed for listed in found if f"/{listed}".endswith(f"/{name}")]
+        return self._all.files[min(exact)] if exact else None
+
     def shelf(self, folder: str) -> Shelf:
         if folder not in self._shelves:
             self._shelves[folder] = _walk_all(self._install.roots(folder))
@@ -87,7 +103,9 @@ def _spelled(name: str, written: str, path: Path) -> Lookup:
     listed = name.replace("/", os.sep)
     if written == listed:
         return Lookup(State.PRESENT, "in its place", path)
-    return Lookup(State.ELSEWHERE, f"the workflow writes it with the slashes of another system: {written}", path, listed)
+    return Lookup(
+        State.ELSEWHERE, f"the workflow writes it with the slashes of another system: {written}", path, listed
+    )
 
 
 def _elsewhere(shelf: Shelf, name: str) -> Lookup | None:
@@ -98,10 +116,14 @@ def _elsewhere(shelf: Shelf, name: str) -> Lookup | None:
         others = tuple(other for other in others if other.lower() == name.lower())
     if not others:
         return None
-    best = min(others, key=lambda other: (other.lower() != name.lower(), not other.endswith(filename), other.count("/"), other))
+    best = min(
+        others, key=lambda other: (other.lower() != name.lower(), not other.endswith(filename), other.count("/"), other)
+    )
     same_place = best.lower() == name.lower()
     why = "other letters" if same_place else f"another subfolder ({len(others)} files have this name)"
-    return Lookup(State.ELSEWHERE, f"the same file name is here under {why}", shelf.files[best], best.replace("/", os.sep))
+    return Lookup(
+        State.ELSEWHERE, f"the same file name is here under {why}", shelf.files[best], best.replace("/", os.sep)
+    )
 
 
 def _or(paths: tuple[Path, ...]) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-import safetensors
 
 from comfy_doctor.comfyui.install import find_install
 from comfy_doctor.demo.host import Shelved, model_host
@@ -107,11 +106,12 @@ def _judged(report: Report, actors: Sequence[Actor], comfyui: Path) -> Report:
 
 
 def _model(megabytes: int, seed: int) -> bytes:
-    """A small real safetensors file."""
-    numbers = random.Random(seed)  # noqa: S311 - content, not a secret
-    width = megabytes * MEGABYTE // 2
-    tensor: Mapping[str, Any] = {"dtype": "float16", "shape": [width], "data": numbers.randbytes(width * 2)}
-    return bytes(safetensors.serialize({"model.weight": tensor}, {"made_by": "comfy-doctor demo"}))
+    """A small real safetensors file: the length of the header, the header, one tensor."""
+    body = random.Random(seed).randbytes(megabytes * MEGABYTE)  # noqa: S311 - content, not a secret
+    tensor = {"dtype": "F16", "shape": [len(body) // 2], "data_offsets": [0, len(body)]}
+    text = json.dumps({"__metadata__": {"made_by": "comfy-doctor demo"}, "model.weight": tensor})
+    header = text.ljust(-(-len(text) // 8) * 8).encode()
+    return struct.pack("<Q", len(header)) + header + body
 
 
 def _comfyui(root: Path) -> Path:

@@ -17,6 +17,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.widgets import Input
 
 from comfy_doctor.tui import bars, offers, rows, story
@@ -152,7 +153,7 @@ class Dashboard(App[None]):
 
     def _take(self, snapshot: Snapshot) -> None:
         if not snapshot.jobs and snapshot.view.offset:  # the last page was pruned or emptied under us
-            self._see(replace(self._view, offset=0))
+            self._see(self._view.turned(-1), arrive_at=-1)
             return
         turned = self._snapshot is None or self._snapshot.view.same_list != snapshot.view.same_list
         self._snapshot, self._taken_at = snapshot, self._now()
@@ -187,7 +188,7 @@ class Dashboard(App[None]):
         self._table.display = bool(snapshot.jobs)
         self._empty.display = not snapshot.jobs
         self._empty.say(() if snapshot.jobs else bars.nothing_to_show(snapshot))
-        self._totals.say(bars.totals(snapshot))
+        self._totals.say(bars.totals(snapshot), layout=False)
         self._counts.say(bars.counts(snapshot), layout=False)
         self._page.say(bars.page_text(snapshot))
         self._tabs.mark(self._view.show)
@@ -202,7 +203,6 @@ class Dashboard(App[None]):
         self._notices.say(parts)
         self._notices.display = bool(parts)
 
-    @on(JobTable.Moved)
     @on(DetailPane.Resized)
     def _draw_selected(self) -> None:
         job, now = self.selected, self._now()
@@ -224,9 +224,10 @@ class Dashboard(App[None]):
     # Choosing what to see
 
     @on(JobTable.Moved)
-    def _read_on(self) -> None:
+    def _moved(self) -> None:
         if self._view.reading and self._table.selected:
             self._view = replace(self._view, reading=self._table.selected)
+        self._draw_selected()
 
     @on(JobTable.PastEdge)
     def _past_edge(self, message: JobTable.PastEdge) -> None:
@@ -250,7 +251,7 @@ class Dashboard(App[None]):
         elif self._search.has_focus or self._search.value:
             self._search.value = ""
             self._close_search()
-        else:
+        elif self.default_screen.has_class("-wide"):
             self.default_screen.add_class("shut")
 
     def _stop_reading(self) -> None:
@@ -261,9 +262,10 @@ class Dashboard(App[None]):
 
     def action_turn(self, pages: int, arrive_at: int = 0) -> None:
         snapshot = self._snapshot
-        if snapshot is None or (pages > 0 and not snapshot.more) or (pages < 0 and not self._view.offset):
-            return
-        self._see(self._view.turned(pages), arrive_at=arrive_at)
+        if snapshot is None or snapshot.view.same_list != self._view.same_list:
+            return  # the page that was asked for last is still on its way
+        if snapshot.more if pages > 0 else self._view.offset:
+            self._see(self._view.turned(pages), arrive_at=arrive_at)
 
     def action_filter(self) -> None:
         self._choose(self._view.show.next)
@@ -273,6 +275,7 @@ class Dashboard(App[None]):
         self._choose(message.show)
 
     def _choose(self, show: Show) -> None:
+        self._stop_reading()
         self._see(replace(self._view, show=show, offset=0))
 
     def action_search(self) -> None:
@@ -355,14 +358,14 @@ class Dashboard(App[None]):
     def _answered(self, message: Answered) -> None:
         answer = message.answer
         if isinstance(answer, Trouble):
-            severity = "warning" if isinstance(answer, TryLater) else "error"
-            self._tell(f"{foreign(answer.message)}\nNext: {answer.hint}", severity)
+            text = f"{foreign(answer.message)}\nNext: {foreign(answer.hint)}"
+            self._tell(text, "warning" if isinstance(answer, TryLater) else "error")
         elif answer:
             self._tell(answer)
         self._look()
 
-    def _tell(self, text: str, severity: str = "information") -> None:
-        self.notify(text, severity=severity, markup=False)  # type: ignore[arg-type]
+    def _tell(self, text: str, severity: SeverityLevel = "information") -> None:
+        self.notify(text, severity=severity, markup=False)
 
 
 def run_dashboard(jobs: Jobs, *, workers: CountWorkers | None = None) -> None:

@@ -146,7 +146,7 @@ def notices(
     old = f" This picture is from {figures.clock_text(taken_at, now)}." if taken_at else ""
     if trouble is not None:
         tone = Tone.WARN if isinstance(trouble, TryLater) else Tone.BAD
-        lines.append(Part(f"! {foreign(trouble.message)}; {trouble.hint}.{old}", tone))
+        lines.append(Part(f"! {foreign(trouble.message)}; {foreign(trouble.hint)}.{old}", tone))
     elif waited_seconds > 0:
         lines.append(Part(f"! The ledger has not answered for {figures.span_text(waited_seconds)}.{old}", Tone.WARN))
     if snapshot is not None and snapshot.queue_paused:

@@ -19,7 +19,7 @@ _MAX_CHARS_PER_CELL = 4
 
 
 def bytes_text(count: float) -> str:
-    """`0 B`, `999 B`, `4.81 GB`, `48.1 GB`: three digits, at most 8 cells below 1000 PB."""
+    """`0 B`, `999 B`, `4.81 GB`, `48.1 GB`: three digits, at most 7 cells below 1000 PB."""
     unit = _unit_of(count)
     return f"{_digits(count, unit)} {_UNITS[unit]}"
 

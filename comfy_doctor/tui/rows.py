@@ -48,12 +48,12 @@ class Row:
 def row_of(job: Job, now: datetime, *, worked: bool = True) -> Row:
     """`worked`: a worker runs, so that a speed is of now."""
     moving = worked and job.status is Status.DOWNLOADING
-    progress, info = job.progress, job.model_info
+    progress = job.progress
     left = left_of(job) if moving else None
     return Row(
         job_id=job.job_id,
         status=job.status,
-        name=foreign(info.expected_filename),
+        name=foreign(job.model_info.expected_filename),
         folder=folder_of(job),
         gauge=gauge_of(job, now),
         size=size_of(job),
@@ -61,13 +61,20 @@ def row_of(job: Job, now: datetime, *, worked: bool = True) -> Row:
         left=figures.span_text(left) if left is not None else "",
         tries=str(job.attempts) if job.attempts else "",
         priority=f"{job.priority:+d}" if job.priority else "",
-        host=foreign(info.host),
+        host=host_of(job),
     )
 
 
 def folder_of(job: Job) -> str:
     info = job.model_info
     return foreign(f"{info.model_type}/{info.subfolder}" if info.subfolder else info.model_type)
+
+
+def host_of(job: Job) -> str:
+    try:
+        return foreign(job.model_info.host)
+    except ValueError:  # no URL at all: it cannot come from the counter, but an old row must not end the dashboard
+        return ""
 
 
 def total_of(job: Job) -> int | None:

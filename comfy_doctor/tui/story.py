@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from comfy_doctor.tui import figures
-from comfy_doctor.tui.rows import folder_of, gauge_of, gauge_parts, left_of, size_of, total_of
+from comfy_doctor.tui.rows import folder_of, gauge_of, gauge_parts, host_of, left_of, size_of, total_of
 from comfy_doctor.tui.tones import LOOKS, Part, Tone, foreign, joined
 from download_worker.errors import NEXT_STEP, Code, Refused
 from download_worker.jobs.job import Job, Status, Verdict
@@ -34,7 +34,7 @@ Line = tuple[Part, ...]
 
 
 def story(job: Job, now: datetime, cells: int) -> tuple[Part, ...]:
-    """The whole detail, in lines of at most this many cells, the newest history first."""
+    """The whole detail, in lines of at most this many cells (from 40 on), the newest history first."""
     sections = (
         _head(job, now, cells),
         _why(job, now, cells),
@@ -58,7 +58,7 @@ def peek(job: Job, now: datetime, cells: int) -> tuple[Line, Line]:
     name = figures.middle(f"{folder_of(job)}/{foreign(job.model_info.expected_filename)}", cells)
     if job.status is Status.FAILED:
         return (Part(name, Tone.STRONG),), (Part(figures.end(reason_of(job), cells), Tone.BAD),)
-    facts = (size_of(job), foreign(job.model_info.host), _tries(job), _priority(job), gauge_of(job, now).note)
+    facts = (size_of(job), host_of(job), _tries(job), _priority(job), gauge_of(job, now).note)
     text = figures.end(" · ".join(fact for fact in facts if fact), cells)
     return (Part(name, Tone.STRONG),), (Part(text, Tone.QUIET),)
 

@@ -21,8 +21,7 @@ class Behaviour(Enum):
 
 _FETCHES = re.compile(
     r"""
-    Download | \(Down\)load               # DownloadAndLoadSAM2Model, HF Downloader, (Down)load …
-    | ^Auto ?Download                      # AutoDownloadBiRefNetModel
+    Download | \(Down\)load                # DownloadAndLoadSAM2Model, HF Downloader, (Down)load Kolors Model
     | Pre-?processor(\s*\(.*\))?$          # comfyui_controlnet_aux and its relatives
     | \bVFI$                               # frame interpolation
     | ^SeedVR2 | ^FlashVSR | ^LayerMask:? | ^\[Comfy3D\]\ Load
@@ -39,9 +38,10 @@ _SPEAKS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_SAVES = re.compile(r"Save|Merge.*Export|Convert.*(GGUF|Safetensors)|Quantize", re.IGNORECASE)
+_SAVES = re.compile(r"Save|Export|Quantize", re.IGNORECASE)
 _TEXT = re.compile(r"Text|String|Prompt|Wildcard|DetailerPipe|Concatenate|Regex", re.IGNORECASE)
-_LOADS = re.compile(r"Load|Lora|Ckpt|Checkpoint|Encoder|Model|Apply|Stack|Select(?!ion)", re.IGNORECASE)
+_LOAD = re.compile(r"Load", re.IGNORECASE)
+_LOADS = re.compile(r"Load|Lora|Ckpt|Checkpoint|Encoder|Model|Apply|Stack|Select", re.IGNORECASE)
 
 
 def behaviour_of(node_type: str) -> Behaviour:
@@ -51,7 +51,9 @@ def behaviour_of(node_type: str) -> Behaviour:
         return Behaviour.FETCHES
     if node_type in TEXT_NODES or _SPEAKS.search(node_type):
         return Behaviour.SPEAKS
-    if (_SAVES.search(node_type) or _TEXT.search(node_type)) and not _LOADS.search(node_type):
+    if _SAVES.search(node_type) and not _LOAD.search(node_type):
+        return Behaviour.SPEAKS
+    if _TEXT.search(node_type) and not _LOADS.search(node_type):
         return Behaviour.SPEAKS
     return Behaviour.LOADS
 

@@ -42,8 +42,8 @@ def slots_of(node_type: str) -> tuple[Slot, ...]:
     return _LOADERS.get(node_type) or _LOADERS.get(_REPEATED.sub("", node_type), ())
 
 
-# What an input of this name lists in every pack that we know. The order matters: the first match counts.
-_BY_INPUT = tuple(
+# What an input or a node of this name lists in every pack that we know. The order matters: the first match counts.
+_BY_WORD = tuple(
     (re.compile(pattern, re.IGNORECASE), folder)
     for pattern, folder in (
         (r"ckpt|checkpoint", "checkpoints"),
@@ -55,9 +55,10 @@ _BY_INPUT = tuple(
         (r"control_?_?net|cnet", "controlnet"),
         (r"latent_?upscal", "latent_upscale_models"),
         (r"upscale(r|_)?_?model|upscaler", "upscale_models"),
-        (r"(^|_)vae", "vae"),
+        (r"vae_?approx|taesd|tiny_?vae", "vae_approx"),
+        (r"vae", "vae"),
         (r"unet|diffusion_?model|(^|_)dit(_|$)", "diffusion_models"),
-        (r"^clip_?(name|g|l)?_?\d?$|text_?encoder|t5(xxl)?", "text_encoders"),
+        (r"text_?encoder|t5(xxl|_|$)", "text_encoders"),
         (r"style_?model", "style_models"),
         (r"hypernetwork", "hypernetworks"),
         (r"embedding", "embeddings"),
@@ -71,7 +72,12 @@ _BY_INPUT = tuple(
         (r"audio_?encoder", "audio_encoders"),
     )
 )
-_BY_NODE = (*_BY_INPUT, (re.compile(r"upscal", re.IGNORECASE), "upscale_models"))
+_BY_INPUT = (*_BY_WORD, (re.compile(r"\Aclip_?(name|g|l)?_?\d?\Z", re.IGNORECASE), "text_encoders"))
+_BY_NODE = (
+    *_BY_WORD,
+    (re.compile(r"clip_?loader", re.IGNORECASE), "text_encoders"),
+    (re.compile(r"upscal", re.IGNORECASE), "upscale_models"),
+)
 
 
 def folder_by_input(name: str) -> str | None:

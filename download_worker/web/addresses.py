@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from download_worker.errors import BadRequest, Code, Refused
-from download_worker.settings import Settings
-from download_worker.web.origins import moved_endpoints
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -94,10 +93,12 @@ class AddressPolicy:
     networks: tuple[AllowedNetwork, ...] = ()
 
     @staticmethod
-    def of(settings: Settings) -> AddressPolicy:
-        """Raises BadRequest(bad_setting) naming the entry of allow_hosts that cannot be read."""
-        allowed = [_entry(text) for text in settings.allow_hosts]
-        allowed += [_allowed(origin.host, origin.port) for origin in moved_endpoints(settings)]
+    def allowing(entries: Iterable[str], endpoints: Iterable[tuple[str, int]] = ()) -> AddressPolicy:
+        """The policy with these entries of allow_hosts, and these pairs of host and port.
+
+        Raises BadRequest(bad_setting) naming the entry that cannot be read.
+        """
+        allowed = [*map(_entry, entries), *(_allowed(host, port) for host, port in endpoints)]
         return AddressPolicy(
             names=frozenset(each for each in allowed if isinstance(each, AllowedName)),
             networks=tuple(each for each in allowed if isinstance(each, AllowedNetwork)),

@@ -36,10 +36,12 @@ class Framing(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The question that a refusal answers, its URL without secrets. `credential` is the token of the origin that was asked first."""
+    """The question that a refusal answers."""
 
     url: str
+    """Without secrets, since it is shown."""
     credential: Credential | None
+    """Of the origin that was asked first."""
     crossed: bool
     """The answer came from another origin, to which a redirect led."""
 

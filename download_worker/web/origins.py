@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from download_worker.errors import BadRequest, Code, GiveUp
 from download_worker.settings import CIVITAI_HOME, HF_HOME, Settings
 from download_worker.text import public_url, safe_text
+from download_worker.web.addresses import AddressPolicy, is_address
 
 MAX_URL_CHARS = 16 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -136,10 +137,26 @@ def credential_for(origin: Origin, settings: Settings) -> Credential | None:
     return None
 
 
-def moved_endpoints(settings: Settings) -> tuple[Origin, ...]:
-    """The endpoints that the user moved; naming them so counts as allowing them."""
+def address_policy(settings: Settings) -> AddressPolicy:
+    """What the user allows beside the public internet; an endpoint that was moved is named by that.
+
+    Raises:
+        BadRequest: `bad_setting`, an entry of allow_hosts cannot be read.
+    """
     pairs = ((settings.hf_endpoint, HF_HOME), (settings.civitai_endpoint, CIVITAI_HOME))
-    return tuple(parse_url(endpoint).origin for endpoint, home in pairs if endpoint != home)
+    moved = (parse_url(endpoint).origin for endpoint, home in pairs if endpoint != home)
+    return AddressPolicy.allowing(settings.allow_hosts, ((origin.host, origin.port) for origin in moved))
+
+
+def check_url(url: str, settings: Settings) -> None:
+    """What can be said about a job's URL without asking anybody; its host's addresses are judged when it is fetched.
+
+    Raises:
+        BadRequest: `bad_url`, see `parse_url`. Refused: `refused_address`, its host is an address that is not public.
+    """
+    host, port = parse_url(effective_url(url, settings)).origin[1:]
+    if is_address(host):
+        address_policy(settings).check(host, port, host)
 
 
 def _plain_host(url: str, netloc: str) -> str:

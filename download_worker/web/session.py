@@ -14,7 +14,8 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cache
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -29,10 +30,18 @@ from download_worker.errors import BadRequest, Code, GiveUp, Trouble
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.text import public_url
-from download_worker.web.addresses import AddressPolicy, is_address
+from download_worker.web.addresses import is_address
 from download_worker.web.answers import Asked, Framing, Headers, check_head, framing, redirect_target, refusal
 from download_worker.web.dialing import Dialer, Line, Resolve, system_resolve
-from download_worker.web.origins import Address, Origin, credential_for, effective_url, next_hop, parse_url
+from download_worker.web.origins import (
+    Address,
+    Origin,
+    address_policy,
+    credential_for,
+    effective_url,
+    next_hop,
+    parse_url,
+)
 from download_worker.web.translation import body_errors, head_errors
 
 USER_AGENT = f"comfy-doctor/{__version__}"
@@ -88,7 +97,7 @@ class Web:
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._policy = AddressPolicy.of(settings)
+        self._policy = address_policy(settings)
         self._resolve = resolve
         self._ssl_context = ssl_context or _trusting_the_usual()
         self._timeouts = (settings.connect_timeout_seconds, settings.stall_timeout_seconds)
@@ -110,13 +119,12 @@ class Web:
             line = Line()
             stack.callback(line.close)
             stack.enter_context(leash.cutting(line.cut))
-            dialer = Dialer(
-                self._policy, self._resolve, line, leash, connect_timeout_seconds=self._settings.connect_timeout_seconds
-            )
+            seconds = self._settings.connect_timeout_seconds
+            dialer = Dialer(self._policy, self._resolve, line, leash, connect_timeout_seconds=seconds)
             adapter = _GuardedAdapter(dialer, self._ssl_context)
             stack.callback(adapter.close)
             start = parse_url(effective_url(url, self._settings))
-            yield self._followed(start, dict(headers or {}), adapter, line, leash, stack)
+            yield self._followed(start, dict(headers or {}), _Wire(adapter, line, leash, stack))
 
     def get_json(
         self,
@@ -133,9 +141,8 @@ class Web:
                 raise self.refusal(answer)
             body = _read_up_to(answer, max_bytes + 1)
             if len(body) > max_bytes:
-                raise GiveUp(
-                    Code.LYING_SERVER, f"{answer.host} sends more than {max_bytes} bytes of JSON", elsewhere=True
-                )
+                what = f"{answer.host} sends more than {max_bytes} bytes of JSON"
+                raise GiveUp(Code.LYING_SERVER, what, elsewhere=True)
             try:
                 return json.loads(body)
             except (ValueError, RecursionError) as error:
@@ -153,49 +160,38 @@ class Web:
             said=_explanation(answer),
         )
 
-    def _followed(
-        self,
-        start: Address,
-        headers: dict[str, str],
-        adapter: _GuardedAdapter,
-        line: Line,
-        leash: Leash,
-        stack: ExitStack,
-    ) -> Answer:
+    def _followed(self, start: Address, headers: dict[str, str], wire: _Wire) -> Answer:
         """The first answer that is no redirect. Credentials go to the first origin, never again once that was left."""
-        credential = credential_for(start.origin, self._settings)
+        own = self._authorization(start.origin)
         current, crossed = start, False
         for _ in range(MAX_REDIRECTS + 1):
-            own = {} if crossed else self._authorization(start.origin)
-            response = self._sent(current, {**headers, **own}, adapter, leash)
-            stack.callback(response.close)
+            response = self._sent(current, headers if crossed else {**headers, **own}, wire)
             told = {name.lower(): value for name, value in response.headers.items()}
             check_head(told, current.origin.host)
             location = redirect_target(response.status_code, told, str(current))
             if location is None:
-                asked = Asked(public_url(str(start)), credential, crossed)
+                asked = Asked(public_url(str(start)), credential_for(start.origin, self._settings), crossed)
                 frame = framing(told, current.origin.host)
                 where = public_url(str(current))
-                return Answer(response.status_code, told, where, frame, asked, response.raw, line, leash)
+                return Answer(response.status_code, told, where, frame, asked, response.raw, wire.line, wire.leash)
             response.close()
             target = next_hop(current, location)
             crossed = crossed or target.origin != current.origin
             current = target
-        raise GiveUp(
-            Code.REDIRECTS, f"{public_url(str(start))} redirects more than {MAX_REDIRECTS} times", elsewhere=True
-        )
+        message = f"{public_url(str(start))} redirects more than {MAX_REDIRECTS} times"
+        raise GiveUp(Code.REDIRECTS, message, elsewhere=True)
 
-    def _sent(
-        self, address: Address, headers: dict[str, str], adapter: _GuardedAdapter, leash: Leash
-    ) -> requests.Response:
+    def _sent(self, address: Address, headers: dict[str, str], wire: _Wire) -> requests.Response:
         plain = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
         proxies = self._proxies(address)
         try:
             question = requests.Request("GET", str(address), headers={**plain, **headers}).prepare()
         except (requests.RequestException, ValueError) as error:
             raise BadRequest(Code.BAD_URL, f"{public_url(str(address))} cannot be asked for") from error
-        with head_errors(address.origin.host, leash):
-            return adapter.send(question, stream=True, timeout=self._timeouts, verify=True, proxies=proxies)
+        with head_errors(address.origin.host, wire.leash):
+            response = wire.adapter.send(question, stream=True, timeout=self._timeouts, verify=True, proxies=proxies)
+        wire.closing.callback(response.close)
+        return response
 
     def _authorization(self, origin: Origin) -> dict[str, str]:
         credential = credential_for(origin, self._settings)
@@ -244,6 +240,15 @@ class _GuardedAdapter(HTTPAdapter):
         return pool
 
 
+class _Wire(NamedTuple):
+    """What one stream runs on, however often it is redirected."""
+
+    adapter: _GuardedAdapter
+    line: Line
+    leash: Leash
+    closing: ExitStack
+
+
 def _dialed_by(dialer: Dialer) -> tuple[type[HTTPConnection], type[HTTPSConnection]]:
     """Classes, because urllib3 makes its connections itself; at `_new_conn` its own SOCKS connections step in, too."""
 
@@ -258,6 +263,7 @@ def _dialed_by(dialer: Dialer) -> tuple[type[HTTPConnection], type[HTTPSConnecti
     return Plain, Secure
 
 
+@cache
 def _trusting_the_usual() -> ssl.SSLContext:
     """The certificates of the operating system (a company may have added its own) and those that requests brings."""
     context = ssl.create_default_context()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -96,18 +97,24 @@ def test_wake_ends_the_wait_without_a_ring(bell: Bell) -> None:
     assert bell.heard() == ()
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of this kind are POSIX")
 def test_wake_may_be_called_by_a_signal_handler(bell: Bell) -> None:
-    """A storm of signals, so that some arrive while the waiting thread is inside its own wait."""
+    """A handler runs in the waiting thread, between any two lines of whatever it is doing: so wake it at every one."""
     ready_to_wait(bell)
-    former = signal.signal(signal.SIGALRM, lambda *_: bell.wake())
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-    try:
-        for _ in range(300):
-            assert seconds_of_waiting(bell, LONG_SECONDS) < LONG_SECONDS / 2
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
+
+    def handler(_frame: FrameType, event: str, _arg: object) -> Any:
+        if event == "line":
+            bell.wake()
+        return handler
+
+    def wait_with_signals() -> None:
+        sys.settrace(handler)
+        bell.wait(LONG_SECONDS)
+        sys.settrace(None)
+
+    waiter = threading.Thread(target=wait_with_signals, daemon=True)
+    waiter.start()
+    waiter.join(LONG_SECONDS / 2)
+    assert not waiter.is_alive()
 
 
 def test_waiting_ends_by_itself_and_not_before_without_a_reason(bell: Bell) -> None:

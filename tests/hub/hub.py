@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 from .behaviours import Behaviour, Turn, Worn, answer
 from .connection import Connection
@@ -181,5 +182,5 @@ def _together(behaviour: Worn) -> tuple[Behaviour, ...]:
 def _strong_etag(data: Data) -> str:
     """The digest of the bytes; a pattern may be too large for that and is known by what makes it."""
     if isinstance(data, SizedPattern):
-        return f'"pattern-{data.seed}-{data.size}"'
+        return f'"pattern-{data.seed}-{data.size}-{crc32(data.prefix)}"'
     return f'"{sha256_of(data)}"'

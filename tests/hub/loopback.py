@@ -52,16 +52,18 @@ class Loopback(ABC):
                 raise TimeoutError(f"{self!r}: not within {timeout_seconds} s")
 
     def close(self) -> None:
+        """End at once. The listener outlives its thread: its file number must not become another's while in use."""
+        deadline = time.monotonic() + JOIN_SECONDS_MAX
         self._closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(JOIN_SECONDS_MAX / 2)
         self._listener.close()
         with self._changed:
             for connection in self._connections.values():
                 connection.hang_up()
-            threads = [self._accepting, *self._threads]
             self._gates[-1].open()
-        deadline = time.monotonic() + JOIN_SECONDS_MAX
+            threads = self._threads
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         for gate in self._gates:

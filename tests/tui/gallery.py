@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from textual.pilot import Pilot
+
 from comfy_doctor.tui.app import Dashboard
+from download_worker.clock import FakeClock
 from download_worker.jobs.job import Job
 from tests.tui.hostile import hostile_jobs
-from tests.tui.samples import NOW, counter_with, evening
+from tests.tui.samples import NOW, counter_over, evening, ledger_of
 
 SIZES = ((80, 24), (120, 32), (160, 45), (200, 50))
 # Name → the jobs, and what is pressed before the picture is taken.
@@ -31,14 +34,13 @@ SCENES: dict[str, tuple[list[Job], tuple[str, ...]]] = {
 
 async def paint(out: Path, scene: str, size: tuple[int, int]) -> Path:
     jobs, keys = SCENES[scene]
-    counter, _ = counter_with(jobs)
+    counter = counter_over(ledger_of(jobs), FakeClock(NOW))
     app = Dashboard(counter, workers=lambda: 0 if scene == "paused" else 1, now=lambda: NOW, refresh_seconds=0.05)
     async with app.run_test(size=size, notifications=True) as pilot:
-        await settle(pilot.app.workers.wait_for_complete, pilot.pause)
+        await settle(pilot)
         for key in keys:
             await pilot.press(key)
-        await settle(pilot.app.workers.wait_for_complete, pilot.pause)
-        await pilot.pause(0.2)
+        await settle(pilot)
         path = out / f"{scene}-{size[0]}x{size[1]}.svg"
         # librsvg drops the spaces that a text begins with unless it is told not to.
         svg = app.export_screenshot().replace("<text ", '<text xml:space="preserve" ')
@@ -46,9 +48,8 @@ async def paint(out: Path, scene: str, size: tuple[int, int]) -> Path:
         return path
 
 
-async def settle(wait_for_threads, pause) -> None:  # type: ignore[no-untyped-def]
-    await wait_for_threads()
-    await pause()
+async def settle(pilot: Pilot[None]) -> None:
+    await pilot.pause(0.3)
 
 
 def main(out: Path, only: list[str]) -> None:

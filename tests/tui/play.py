@@ -1,20 +1,19 @@
-"""The dashboard by hand, over jobs that move: `python -m tests.tui.play`."""
+"""The dashboard by hand, over jobs that move: `python -m tests.tui.play [hostile]`."""
 
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 
 from comfy_doctor.tui.app import run_dashboard
 from download_worker.clock import SystemClock
-from download_worker.jobs.bell import MemoryBell
-from download_worker.jobs.counter import Counter
 from download_worker.jobs.job import Claim, Lease, Status
 from download_worker.jobs.ledger import Beat
 from download_worker.jobs.memory_ledger import MemoryLedger
 from tests.tui.hostile import hostile_jobs
-from tests.tui.samples import counter_with, evening, progress
+from tests.tui.samples import counter_over, evening, ledger_of, progress
 
 
 def move(ledger: MemoryLedger) -> None:
@@ -30,6 +29,6 @@ def move(ledger: MemoryLedger) -> None:
 
 
 if __name__ == "__main__":
-    _, ledger = counter_with(evening() + hostile_jobs())
-    threading.Thread(target=move, args=(ledger,), daemon=True).start()
-    run_dashboard(Counter(ledger, MemoryBell(), SystemClock(), lambda url: None), workers=lambda: 1)
+    moving = ledger_of(hostile_jobs() if sys.argv[1:] == ["hostile"] else [*evening(), *hostile_jobs()])
+    threading.Thread(target=move, args=(moving,), daemon=True).start()
+    run_dashboard(counter_over(moving, SystemClock()), workers=lambda: 1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from download_worker.clock import FakeClock, Instant, iso
+from download_worker.clock import Clock, iso
 from download_worker.jobs.bell import MemoryBell
 from download_worker.jobs.counter import Counter
 from download_worker.jobs.job import Event, Job, JobId, Lease, ModelInfo, Progress, Result, Status, Verdict, WorkerId
@@ -245,10 +246,13 @@ def evening() -> list[Job]:
     ]
 
 
-def counter_with(jobs: list[Job], clock: FakeClock | None = None) -> tuple[Counter, MemoryLedger]:
-    """The real counter over the ledger's twin. Ended jobs are given newest first, so they arrive in reverse."""
+def ledger_of(jobs: Sequence[Job]) -> MemoryLedger:
+    """The ledger's twin with these jobs. Ended ones are given newest first, so they arrive in reverse."""
     ledger = MemoryLedger()
-    for job in [job for job in jobs if job.live] + [job for job in reversed(jobs) if not job.live]:
+    for job in [*(job for job in jobs if job.live), *(job for job in reversed(jobs) if not job.live)]:
         ledger.add(job)
-    clock = clock or FakeClock(NOW, Instant("boot-1", 1000.0))
-    return Counter(ledger, MemoryBell(), clock, lambda url: None), ledger
+    return ledger
+
+
+def counter_over(ledger: MemoryLedger, clock: Clock) -> Counter:
+    return Counter(ledger, MemoryBell(), clock, lambda url: None)

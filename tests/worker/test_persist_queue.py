@@ -262,6 +262,8 @@ def test_q4_a_ring_from_another_process_ends_the_wait(
     if watching == "polling":
         monkeypatch.setattr(queue_folder, "Observer", out_of_inotify)
         monkeypatch.setattr(queue_folder, "POLL_SECONDS", 0.05)
+    if code == RING:  # it touches the file after the commit, so the event alone must do
+        monkeypatch.setattr(persist_queue, "LOOK_AGAIN_SECONDS", ())
     bell = make_bell()
     bell.wait(LONG_SECONDS)
     assert bell.heard() == ()
@@ -644,6 +646,27 @@ def test_q8_damage_under_two_open_bells_is_moved_away_once_and_both_go_on(
     assert sum(line.startswith("ERROR") for line in log) == 1
 
 
+def test_q8_what_another_process_has_begun_anew_meanwhile_is_not_moved_away(
+    make_bell: MakeBell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = make_bell(), make_bell()
+    slow.open()
+
+    def damaged_and_mended_meanwhile(_item: object) -> None:
+        for path in folder.glob("data.db*"):
+            path.rename(path.with_name(path.name.replace("data.db", "data.db.corrupt-1")))
+        quick.open()
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    monkeypatch.setattr(slow._queue, "put", damaged_and_mended_meanwhile)
+    job = make_job()
+    assert slow.ring(job)
+    assert heard_ids(quick) == [job.job_id]
+    assert not (folder / "data.db.corrupt-2").exists()
+
+
 def unlinked(folder: Path) -> None:
     for path in folder.glob("data.db*"):
         path.unlink()
@@ -655,6 +678,11 @@ def only_the_database_unlinked(folder: Path) -> None:
 
 def only_the_wal_unlinked(folder: Path) -> None:
     (folder / "data.db-wal").unlink()
+
+
+def only_the_wal_replaced(folder: Path) -> None:
+    only_the_wal_unlinked(folder)
+    (folder / "data.db-wal").touch()
 
 
 def emptied(folder: Path) -> None:
@@ -670,7 +698,15 @@ def folder_gone(folder: Path) -> None:
     folder.rename(folder.with_name("elsewhere"))
 
 
-LOSSES = [unlinked, only_the_database_unlinked, only_the_wal_unlinked, emptied, replaced, folder_gone]
+LOSSES = [
+    unlinked,
+    only_the_database_unlinked,
+    only_the_wal_unlinked,
+    only_the_wal_replaced,
+    emptied,
+    replaced,
+    folder_gone,
+]
 
 
 @posix_only
@@ -710,6 +746,19 @@ def test_q9_a_hearer_whose_file_was_lost_hears_the_new_one_and_is_woken_by_it(
         heard = heard_ids(hearer)
     assert heard == [job.job_id]
     assert time.monotonic() - began < LONG_SECONDS / 2
+
+
+@posix_only
+def test_q9_a_folder_that_was_replaced_is_watched_anew(make_bell: MakeBell, folder: Path) -> None:
+    bell = make_bell()
+    bell.wait(LONG_SECONDS)
+    first = bell._watch
+    bell.wait(0.0)
+    assert bell._watch is first
+    folder_gone(folder)
+    bell.wait(LONG_SECONDS)
+    assert bell._watch is not first
+    assert folder.is_dir()
 
 
 def test_q9_an_empty_file_found_at_opening_is_told(make_bell: MakeBell, folder: Path, log: list[str]) -> None:

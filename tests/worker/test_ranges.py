@@ -53,7 +53,11 @@ def decided(
 
 
 def part(first: int = 40, last: int = 99, total: int | str = 100, **more: str) -> dict[str, str]:
-    headers = {"content-range": f"bytes {first}-{last}/{total}", "content-length": str(last - first + 1), "etag": '"v1"'}
+    headers = {
+        "content-range": f"bytes {first}-{last}/{total}",
+        "content-length": str(last - first + 1),
+        "etag": '"v1"',
+    }
     return headers | {name.replace("_", "-"): value for name, value in more.items()}
 
 
@@ -92,7 +96,17 @@ def test_a_part_whose_length_contradicts_its_range_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [None, "", "bytes 40-99/*", "bytes */100", "bytes=40-99/100", "bytes 99-40/100", "bytes 40-100/100", "items 40-99/100"]
+    "told",
+    [
+        None,
+        "",
+        "bytes 40-99/*",
+        "bytes */100",
+        "bytes=40-99/100",
+        "bytes 99-40/100",
+        "bytes 40-100/100",
+        "items 40-99/100",
+    ],
 )
 def test_h3_a_part_that_does_not_say_which_starts_over(told: str | None) -> None:
     headers = {"content-length": "60"} | ({} if told is None else {"content-range": told})
@@ -211,7 +225,11 @@ def test_a_content_range_is_read_back_or_refused(first: int, last: int, total: i
 
 
 @given(
-    st.integers(0, 200), st.integers(0, 200), st.integers(0, 200), st.sampled_from(['"v1"', '"v2"', None]), st.integers(1, 150)
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.sampled_from(['"v1"', '"v2"', None]),
+    st.integers(1, 150),
 )
 def test_h5_nothing_is_ever_appended_to_another_version_or_at_another_place(
     first: int, last: int, total: int, etag: str | None, at: int

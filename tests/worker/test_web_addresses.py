@@ -2,6 +2,7 @@
 
 import ipaddress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from download_worker.errors import BadRequest, Code, Refused
 from download_worker.settings import Settings
 from download_worker.web.addresses import AddressPolicy, is_public
+from download_worker.web.origins import address_policy
 
 SPECIAL = """
     0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.254 127.0.0.1 127.255.255.254 169.254.169.254
@@ -19,15 +21,15 @@ SPECIAL = """
     64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::1 100::1 2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:20::1
     2001:db8::1 2002:7f00:1:: 2002:a00:1::1 2002:808:808::1 3fff::1 5f00::1 fc00::1 fd00::1 fd12:3456::1 fe80::1
     fe80::1%eth0 fec0::1 ff02::1 4000::1
-""".split()
+"""
 PUBLIC = """
     1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 172.15.255.255
     172.32.0.0 192.167.255.255 192.169.0.0 198.17.255.255 198.20.0.0 223.255.255.255
     2606:4700:4700::1111 2a00:1450:4001:81b::200e ::ffff:8.8.8.8 64:ff9b::808:808
-""".split()
+"""
 
 
-@pytest.mark.parametrize("address", SPECIAL)
+@pytest.mark.parametrize("address", SPECIAL.split())
 def test_t18_special_and_private_addresses_are_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
     with pytest.raises(Refused) as caught:
@@ -36,7 +38,7 @@ def test_t18_special_and_private_addresses_are_not_public(address: str) -> None:
     assert "COMFY_DOCTOR_ALLOW_HOSTS" in str(caught.value)
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@pytest.mark.parametrize("address", PUBLIC.split())
 def test_public_addresses_are_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
     AddressPolicy().check("model.example", 443, address)
@@ -57,7 +59,8 @@ def test_what_is_no_address_at_all_is_refused() -> None:
 
 
 def policy(*allow_hosts: str, **values: str) -> AddressPolicy:
-    return AddressPolicy.of(Settings(home=Path("/nowhere"), allow_hosts=allow_hosts, **values))  # type: ignore[arg-type]
+    given: dict[str, Any] = {"home": Path("/nowhere"), "allow_hosts": allow_hosts}
+    return address_policy(Settings(**(given | values)))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,9 @@ def policy(*allow_hosts: str, **values: str) -> AddressPolicy:
         ("fd00::/8", "v6.example", 80, "fd12::1", True),
     ],
 )
-def test_the_user_may_name_hosts_ports_and_networks(entry: str, host: str, port: int, address: str, allowed: bool) -> None:
+def test_the_user_may_name_hosts_ports_and_networks(
+    entry: str, host: str, port: int, address: str, allowed: bool
+) -> None:
     if allowed:
         policy(entry).check(host, port, address)
     else:
@@ -90,7 +95,9 @@ def test_the_user_may_name_hosts_ports_and_networks(entry: str, host: str, port:
             policy(entry).check(host, port, address)
 
 
-@pytest.mark.parametrize("entry", ["http://127.0.0.1", "nas.local:0", "nas.local:70000", "a b", "10.0.0.0/99", "[::1", "*"])
+@pytest.mark.parametrize(
+    "entry", ["http://127.0.0.1", "nas.local:0", "nas.local:70000", "a b", "10.0.0.0/99", "[::1", "*"]
+)
 def test_an_entry_that_cannot_be_read_is_named(entry: str) -> None:
     with pytest.raises(BadRequest) as caught:
         policy(entry)

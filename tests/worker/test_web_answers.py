@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
-from download_worker.web.answers import Asked, Framing, check_head, framing, redirect_target, refusal, retry_after_seconds
+from download_worker.web.answers import (
+    Asked,
+    Framing,
+    check_head,
+    framing,
+    redirect_target,
+    refusal,
+    retry_after_seconds,
+)
 from download_worker.web.origins import Credential
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -92,7 +100,9 @@ def test_h16_a_busy_host_is_given_the_time_it_asks_for(status: int) -> None:
         ({"ratelimit": '"resolvers";r=0;t=112', "retry-after": "3"}, 3.0),
     ],
 )
-def test_h16_retry_after_is_obeyed_up_to_a_cap_and_garbage_is_nothing(headers: dict[str, str], seconds: float | None) -> None:
+def test_h16_retry_after_is_obeyed_up_to_a_cap_and_garbage_is_nothing(
+    headers: dict[str, str], seconds: float | None
+) -> None:
     assert retry_after_seconds(headers, now=NOW, cap_seconds=3600.0) == seconds
 
 

@@ -1,22 +1,23 @@
 """Whom a URL really names, where it is moved to, and which token goes there. No sockets."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from download_worker.errors import BadRequest, Code, GiveUp
+from download_worker.errors import BadRequest, Code, GiveUp, Refused
 from download_worker.settings import Settings
-from download_worker.web.origins import Origin, credential_for, effective_url, next_hop, parse_url
+from download_worker.web.origins import Origin, check_url, credential_for, effective_url, next_hop, parse_url
 
 HF = SecretStr("hf_planted_token_1")
 CIVITAI = SecretStr("civitai_planted_token_2")
 
 
-def settings(**values: object) -> Settings:
-    return Settings(home=Path("/nowhere"), **values)  # type: ignore[arg-type]
+def settings(**values: Any) -> Settings:
+    return Settings(home=Path("/nowhere"), **values)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,8 @@ def test_t18_a_url_in_an_odd_form_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["2130706433", "0x7f000001", "017700000001", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.01", "1.2.3.4.5", "0x"]
+    "host",
+    ["2130706433", "0x7f000001", "017700000001", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.01", "1.2.3.4.5", "0x"],
 )
 def test_t18_decimal_octal_and_hex_hosts_are_refused(host: str) -> None:
     with pytest.raises(BadRequest, match="odd form"):
@@ -168,9 +170,29 @@ def test_a_redirect_may_be_relative() -> None:
 
 @pytest.mark.parametrize(
     "location",
-    ["file:///etc/passwd", "ftp://x.example/", "https://u:p@x.example/", "http://x.example/", "https://0x7f.1/", "https://[", "gopher:"],
+    [
+        "file:///etc/passwd",
+        "ftp://x.example/",
+        "https://u:p@x.example/",
+        "http://x.example/",
+        "https://0x7f.1/",
+        "https://[",
+        "gopher:",
+    ],
 )
 def test_h19_h22_t20_a_redirect_to_what_we_would_not_fetch_is_refused(location: str) -> None:
     with pytest.raises(GiveUp) as caught:
         next_hop(parse_url("https://huggingface.co/x"), location)
     assert caught.value.code is Code.REDIRECTS
+
+
+def test_t18_a_url_with_a_private_address_is_refused_at_the_counter() -> None:
+    for url in ("http://169.254.169.254/latest", "http://[::1]/x", "http://10.0.0.1:8080/x"):
+        with pytest.raises(Refused) as caught:
+            check_url(url, settings())
+        assert caught.value.code is Code.REFUSED_ADDRESS
+    check_url("http://10.0.0.1:8080/x", settings(allow_hosts=("10.0.0.1:8080",)))
+    check_url("https://huggingface.co/o/r/resolve/main/f", settings(hf_endpoint="http://127.0.0.1:9000"))
+    check_url("https://a-name-that-nobody-looks-up.example/x", settings())
+    with pytest.raises(BadRequest):
+        check_url("ftp://example.com/x", settings())

@@ -1,4 +1,4 @@
-"""The guarded GET against a hub on the loopback: addresses, redirects, tokens, the environment, and what errors become."""
+"""The guarded GET against a hub on the loopback: addresses, redirects, tokens, the environment, and how errors read."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ def hub() -> Iterator[Hub]:
 
 
 def settings(**values: Any) -> Settings:
-    given = {"home": Path("/nowhere"), "allow_hosts": ("127.0.0.1",), "stall_timeout_seconds": 5.0}
+    given: dict[str, Any] = {"home": Path("/nowhere"), "allow_hosts": ("127.0.0.1",), "stall_timeout_seconds": 5.0}
     return Settings(**(given | values))
 
 
@@ -53,7 +53,7 @@ def test_an_honest_answer_arrives_byte_for_byte(hub: Hub) -> None:
     assert not {"authorization", "cookie", "referer"} & told.keys()
 
 
-# --- addresses (T18, T19) -------------------------------------------------------------------------------------------------------------
+# --- addresses (T18, T19) ---------------------------------------------------------------------------------------------
 
 
 def test_t18_the_loopback_is_refused_without_one_byte_to_it(hub: Hub) -> None:
@@ -131,7 +131,7 @@ def test_a_moved_endpoint_is_reached_without_naming_it_again(hub: Hub) -> None:
         assert len(body(answer)) == DATA.size
 
 
-# --- redirects and tokens (H18–H20, T21, T22) -----------------------------------------------------------------------------------------
+# --- redirects and tokens (H18–H20, T21, T22) -------------------------------------------------------------------------
 
 
 def test_h18_a_redirect_loop_ends_after_ten(hub: Hub) -> None:
@@ -198,7 +198,9 @@ def test_t22_no_error_shows_the_token(hub: Hub) -> None:
 
 def test_h21_a_signed_link_that_is_refused_is_for_later_and_no_question_of_tokens(hub: Hub) -> None:
     with Hub() as storage:
-        hub.publish("/m.bin", DATA, behaviour=redirect(to=storage.publish("/signed", DATA, behaviour=BEHAVIOURS["s403"])))
+        hub.publish(
+            "/m.bin", DATA, behaviour=redirect(to=storage.publish("/signed", DATA, behaviour=BEHAVIOURS["s403"]))
+        )
         web = Web(settings())
         with web.open_stream(hub.url("/m.bin")) as answer:
             trouble = web.refusal(answer)
@@ -215,7 +217,7 @@ def test_a_refusal_carries_what_civitai_says_in_json(hub: Hub) -> None:
     assert "The creator requires you to be logged in" in trouble.message
 
 
-# --- the environment (N12) ------------------------------------------------------------------------------------------------------------
+# --- the environment (N12) --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -246,7 +248,9 @@ def test_n12_a_configured_dead_proxy_is_obeyed_and_named(hub: Hub) -> None:
 
 def test_n12_a_configured_proxy_gets_the_question(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", hub.base)
-    with Web(settings(allow_hosts=(), use_environment_proxies=True)).open_stream("http://models.example/m.bin") as answer:
+    with Web(settings(allow_hosts=(), use_environment_proxies=True)).open_stream(
+        "http://models.example/m.bin"
+    ) as answer:
         assert answer.status in (200, 404)
     assert hub.hits[0].target == "http://models.example/m.bin"
 
@@ -259,12 +263,15 @@ def test_t18_a_proxy_is_no_way_around_the_address_rules(hub: Hub, monkeypatch: p
 
 def test_a_socks_proxy_is_named_as_a_wrong_setting(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
-    with pytest.raises(BadRequest) as caught, Web(settings(use_environment_proxies=True)).open_stream(hub.url("/m.bin")):
+    with (
+        pytest.raises(BadRequest) as caught,
+        Web(settings(use_environment_proxies=True)).open_stream(hub.url("/m.bin")),
+    ):
         pass
     assert caught.value.code is Code.BAD_SETTING
 
 
-# --- what errors become (N1, N2, N5–N7, H11, H23, H24) --------------------------------------------------------------------------------
+# --- what errors become (N1, N2, N5–N7, H11, H23, H24) ----------------------------------------------------------------
 
 
 def test_n1_a_closed_port_is_for_later() -> None:
@@ -314,7 +321,9 @@ def test_n2_a_silent_resolver_ends_at_the_connect_timeout() -> None:
         ("bad_status_line", TryLater, Code.LYING_SERVER),
     ],
 )
-def test_n1_n5_n6_n7_h11_h23_h24_every_fault_has_its_name(hub: Hub, behaviour: str, kind: type[Trouble], code: Code) -> None:
+def test_n1_n5_n6_n7_h11_h23_h24_every_fault_has_its_name(
+    hub: Hub, behaviour: str, kind: type[Trouble], code: Code
+) -> None:
     url = hub.publish("/m.bin", DATA, behaviour=BEHAVIOURS[behaviour])
     trouble = trouble_of(Web(settings(stall_timeout_seconds=0.1)), url)
     assert (type(trouble), trouble.code) == (kind, code)
@@ -330,7 +339,7 @@ def test_h29_bytes_after_the_end_are_never_looked_at(hub: Hub) -> None:
     assert len({hit.connection for hit in hub.hits}) == 2, "a connection serves one question"
 
 
-# --- the leash ------------------------------------------------------------------------------------------------------------------------
+# --- the leash --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("behaviour", [stall_now, stall_mid])
@@ -383,7 +392,7 @@ def test_shutdown_from_another_thread_ends_a_read(hub: Hub) -> None:
         timer.join()
 
 
-# --- JSON -----------------------------------------------------------------------------------------------------------------------------
+# --- JSON -------------------------------------------------------------------------------------------------------------
 
 
 def test_json_is_read_within_its_bound(hub: Hub) -> None:

@@ -174,11 +174,11 @@ class _Attempt:
         """The body into the part file. However it ends, what came is durable then."""
         try:
             while piece := answer.read(PIECE_BYTES):
-                self._leash.check()
                 self._check_room_for(piece, answer)
                 self._part.write(piece)
                 self._fruitless, self._brought_bytes = 0, True
                 self._leash.progress(self._part.at, self._total, connections=1)
+                self._leash.check()
             self._leash.check()  # a line that we cut ourselves looks like the end of the body
         except Interrupted:
             with suppress(TryLater, GiveUp):  # the order to stop is what counts

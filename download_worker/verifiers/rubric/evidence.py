@@ -90,8 +90,10 @@ def _bounded(facts: Mapping[str, Any], max_chars: int, max_items: int, redact: C
     def bound(value: object, depth: int) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
             return value
-        if depth == 0 or not isinstance(value, (Mapping, list, tuple)):
+        if not isinstance(value, (Mapping, list, tuple)):
             return shown(value)
+        if depth == 0:
+            return "…"
         if isinstance(value, Mapping):
             return {shown(key): bound(item, depth - 1) for key, item in islice(value.items(), max_items)}
         return [bound(item, depth - 1) for item in islice(value, max_items)]

@@ -90,9 +90,7 @@ class ModelRubric:
         question = Question(self._nonce(), specimen.job_id, specimen.file.sha256, facts)
         answer = self._answer(question, leash)
         prompt = download_prompt()
-        logger.info(
-            "{} says {} of {} (prompt {})", self._model.name, answer.verdict, question.sha256, prompt.sha256[:12]
-        )
+        logger.info("{} says {} of {} (prompt {})", self._model.name, answer.verdict, question.sha256, prompt.sha256)
         draft = draft | {"by": self._model.name, "prompt_version": prompt.version, "prompt_sha256": prompt.sha256}
         if answer.verdict == "REJECTED":
             raise RejectedByRubric(Verdict(verdict="REJECTED", reason=f"rejected by agent: {answer.reason}", **draft))

@@ -71,7 +71,7 @@ class LanguageModel:
                     raise self._status_trouble(error) from error
             except openai.APIConnectionError as error:
                 raise self._trouble(f"cannot be reached ({_cause(error)})") from error
-            except openai.OpenAIError as error:
+            except (openai.OpenAIError, httpx2.InvalidURL) as error:
                 raise self._trouble(f"failed ({type(error).__name__})") from error
             except TimeoutError as error:
                 raise self._trouble(f"gave no answer within {self._settings.llm_timeout_seconds:g} s") from error

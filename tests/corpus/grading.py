@@ -1,0 +1,58 @@
+"""From what the doctor says about one file to the prediction that `../shared/tools/grade.py` grades."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from comfy_doctor.comfyui.install import Install
+from comfy_doctor.diagnose import diagnose
+
+SHARED = Path(__file__).parents[3] / "shared"
+CORPUS = SHARED / "corpus"
+GRADER = SHARED / "tools" / "grade.py"
+
+needs_corpus = pytest.mark.skipif(not GRADER.exists(), reason=f"the shared corpus is not at {SHARED}")
+
+
+def predictions(install: Install) -> dict[str, dict[str, Any]]:
+    """File name → what the public data of `diagnose` says about that file alone."""
+    oracle = json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8"))
+    return {entry["file"]: predicted(CORPUS / entry["file"], install) for entry in oracle}
+
+
+def predicted(path: Path, install: Install) -> dict[str, Any]:
+    data = diagnose([path], install).report().data
+    models = [
+        {"name": model["name"], "directory": model["folder"], "url": model["url"], "active": model["active"]}
+        for model in data["models"]
+        if model["criticality"] == "required"
+    ]
+    custom = [
+        {"type": node["type"], "repo": node["pack"]["repository"] if node["pack"] else None}
+        for node in data["nodes"]
+        if node["state"] not in ("core", "frontend")
+    ]
+    return {"models": models, "custom_nodes": custom}
+
+
+def grade(predicted_files: Mapping[str, Any]) -> tuple[Counter[str], list[tuple[Any, ...]]]:
+    """The grader's counts, and everything that was wrong, one tuple each."""
+    oracle = json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8"))
+    counts, wrong = _grader().grade(oracle, predicted_files)
+    return counts, wrong
+
+
+def _grader() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("shared_grade", GRADER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

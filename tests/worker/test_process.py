@@ -1,0 +1,313 @@
+"""The walk of one job, with rooms that do what the test says; the ledger is the real twin in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from download_worker.clock import FakeClock, iso
+from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
+from download_worker.fetchers.fetcher import Inspect
+from download_worker.installers.installer import Installed
+from download_worker.installers.model_file import ModelFileInstaller
+from download_worker.jobs import moves
+from download_worker.jobs.job import Job, Lease, ModelInfo, Status, Verdict, WorkerId
+from download_worker.jobs.memory_ledger import MemoryLedger
+from download_worker.leash import Leash
+from download_worker.process import Workshop, process
+from download_worker.quarantine import Quarantine
+from download_worker.room import Fetched, Identity, Journal, Room, source_key
+from download_worker.settings import Settings
+from download_worker.verifiers.verifier import Evidence, Rejected, Specimen
+from tests.jobs import make_info, make_job
+
+WORKER = WorkerId("worker-1-aaaaaaaaaaaa")
+GOOD, BAD = b"good bytes", b"bad bytes"
+
+
+class Sources:
+    """A fetcher: what each URL gives, or raises."""
+
+    def __init__(self, **gives: bytes | Trouble | Exception) -> None:
+        self.gives = gives
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect) -> Fetched:
+        whole = room.whole_file()
+        if whole is not None and whole.identity is not None:
+            return Fetched(room.part, str(whole.sha256), whole.identity.size, whole.identity, "x", None)
+        self.asked.append(url)
+        given = self.gives[url.rpartition("/")[2]]
+        if isinstance(given, Exception):
+            raise given
+        inspect(given)
+        room.part.write_bytes(given)
+        identity, digest = Identity.of(room.part.stat()), sha256(given).hexdigest()
+        room.note(Journal(source_key(url), durable_bytes=len(given), sha256=digest, identity=identity))
+        return Fetched(room.part, digest, len(given), identity, url, None)
+
+
+class Contents:
+    """A verifier: only GOOD is good."""
+
+    name = "contents"
+
+    def examine(self, specimen: Specimen, leash: Leash) -> Evidence:
+        if specimen.file.path.read_bytes() != GOOD:
+            raise Rejected(Code.HASH_MISMATCH, "not the bytes that were announced")
+        return Evidence(self.name, {})
+
+
+class Judge:
+    """A rubric that does what it is told."""
+
+    def __init__(self, *troubles: Trouble) -> None:
+        self.troubles = list(troubles)
+
+    def judge(self, specimen: Specimen, evidence: Sequence[Evidence], leash: Leash) -> Verdict:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        return Verdict(verdict="VERIFIED", reason="all is well", by="rules", proof="C")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def make_shop(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Workshop]]:
+    (tmp_path / "staging").mkdir()
+
+    def make(fetcher: Sources, rubric: Judge | None = None, **settings: object) -> Workshop:
+        values = {"home": tmp_path, "backoff_base_seconds": 10, "backoff_cap_seconds": 100, "max_tries": 3}
+        return Workshop(
+            settings=Settings(**(values | settings)),
+            clock=clock,
+            ledger=MemoryLedger(),
+            fetcher=fetcher,
+            inspect=lambda name: lambda head: None,
+            verifiers=[Contents()],
+            rubric=rubric or Judge(),
+            installer=ModelFileInstaller(0o022),
+            quarantine=Quarantine(tmp_path / "state", clock=clock),
+        )
+
+    yield make
+
+
+def hand_in(shop: Workshop, root: Path, **info: object) -> Job:
+    (root / "models").mkdir(exist_ok=True)
+    job = make_job(root / "models", info=make_info("m.safetensors", download_url="https://a.example/one", **info))
+    shop.ledger.add(job)
+    return job
+
+
+def walk(shop: Workshop, leash: Leash | None = None) -> Job:
+    job = shop.ledger.claim(WORKER, Lease.starting(shop.clock.steady(), 60), shop.clock.now())
+    assert job is not None
+    process(job, shop, leash or Leash())
+    return shop.ledger.get(job.job_id)
+
+
+def failures(root: Path) -> list[dict[str, object]]:
+    log = root / "state" / "verification_failures.log"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_a_good_file_ends_in_place_and_leaves_nothing_in_staging(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    shop = make_shop(Sources(one=GOOD))
+    hand_in(shop, tmp_path)
+    job = walk(shop)
+    assert (job.status, job.result.proof, job.worker) == (Status.SUCCESS, "C", None)
+    assert job.target.read_bytes() == GOOD
+    assert job.result.path == str(job.target)
+    assert list((tmp_path / "staging").iterdir()) == []
+    words = [event.event.split()[0] for event in job.history]
+    assert words == ["Job", "Downloading", "Verifying", "Verified", "In"]
+
+
+def test_a_file_that_is_there_with_the_right_digest_is_success_without_a_request(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    fetcher = Sources(one=GOOD)
+    shop = make_shop(fetcher)
+    job = hand_in(shop, tmp_path, sha256=sha256(GOOD).hexdigest())
+    job.target.parent.mkdir()
+    job.target.write_bytes(GOOD)
+    assert walk(shop).status is Status.SUCCESS
+    assert fetcher.asked == []
+
+
+def test_d14_other_bytes_at_the_target_are_a_named_conflict_and_stay(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    shop = make_shop(Sources(one=GOOD))
+    job = hand_in(shop, tmp_path)
+    job.target.parent.mkdir()
+    job.target.write_bytes(b"somebody's own model")
+    ended = walk(shop)
+    assert (ended.status, ended.result.code) == (Status.FAILED, "conflict")
+    assert job.target.read_bytes() == b"somebody's own model"
+
+
+def test_a_rejected_file_is_gone_with_its_room_and_leaves_one_line(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    shop = make_shop(Sources(one=BAD))
+    hand_in(shop, tmp_path)
+    job = walk(shop)
+    assert (job.status, job.result.code) == (Status.FAILED, "hash_mismatch")
+    assert job.result.verdict is not None
+    assert job.result.verdict.verdict == "REJECTED"
+    assert not job.target.exists()
+    assert list((tmp_path / "staging").iterdir()) == []
+    assert [(line["job_id"], line["code"]) for line in failures(tmp_path)] == [(job.job_id, "hash_mismatch")]
+
+
+def test_h28_after_a_wrong_file_the_next_source_is_tried_once(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    shop = make_shop(Sources(one=BAD, two=GOOD))
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    assert walk(shop).status is Status.SUCCESS
+    assert len(failures(tmp_path)) == 1
+
+
+def test_h15_a_source_without_the_file_is_left_for_the_next(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
+    fetcher = Sources(one=GiveUp(Code.NOT_FOUND, "404", elsewhere=True), two=GOOD)
+    shop = make_shop(fetcher)
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    assert walk(shop).status is Status.SUCCESS
+    assert len(fetcher.asked) == 2
+
+
+def test_h14_a_missing_token_is_final_and_asks_nobody_else(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
+    fetcher = Sources(one=GiveUp(Code.AUTH, "401"), two=GOOD)
+    shop = make_shop(fetcher)
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    assert walk(shop).result.code == "auth"
+    assert len(fetcher.asked) == 1
+
+
+def test_n1_a_passing_trouble_puts_the_job_off_with_growing_patience_until_its_tries_are_used_up(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    shop = make_shop(Sources(one=TryLater(Code.NO_CONNECTION, "refused")))
+    hand_in(shop, tmp_path)
+    for number, most in ((1, 10), (2, 20)):
+        job = walk(shop)
+        assert (job.status, job.attempts, job.tries) == (Status.PENDING, number, number)
+        assert job.not_before is not None
+        assert iso(clock.now()) < job.not_before <= iso(clock.now().replace(second=most))
+        clock.advance(most)
+        clock.wall = clock.wall.replace(second=0)
+        shop.ledger.amend(job.job_id, lambda job: job.model_copy(update={"not_before": None}))
+    job = walk(shop)
+    assert (job.status, job.result.code, job.attempts) == (Status.FAILED, "no_connection", 3)
+
+
+def test_h16_retry_after_is_obeyed_up_to_the_cap(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    for asked, waited in ((50.0, 50), (1e9, 100)):
+        shop = make_shop(Sources(one=TryLater(Code.BUSY_HOST, "429", retry_after_seconds=asked)))
+        hand_in(shop, tmp_path)
+        job = walk(shop)
+        due = shop.ledger.next_due()
+        assert due is not None
+        assert (due - clock.now()).total_seconds() == waited
+        assert job.status is Status.PENDING
+
+
+def test_d1_a_full_disk_burns_no_try(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
+    shop = make_shop(Sources(one=TryLater(Code.DISK_FULL, "no space")), max_tries=1)
+    hand_in(shop, tmp_path)
+    job = walk(shop)
+    assert (job.status, job.tries, job.attempts) == (Status.PENDING, 0, 1)
+
+
+def test_l1_a_silent_model_holds_the_job_in_verifying_and_costs_no_second_download(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    silence = TryLater(Code.NO_VERDICT, "no answer")
+    fetcher = Sources(one=GOOD)
+    shop = make_shop(fetcher, Judge(silence, silence), max_tries=1)
+    hand_in(shop, tmp_path)
+    for _ in range(2):
+        job = walk(shop)
+        assert (job.status, job.worker) == (Status.VERIFYING, None)
+        assert not job.target.exists()
+        clock.advance(1000)
+    assert walk(shop).status is Status.SUCCESS
+    assert len(fetcher.asked) == 1
+
+
+def test_l1_with_the_policy_fail_a_silent_model_ends_the_job_and_never_passes_it(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    shop = make_shop(Sources(one=GOOD), Judge(TryLater(Code.NO_VERDICT, "no answer")), no_verdict="fail")
+    hand_in(shop, tmp_path)
+    job = walk(shop)
+    assert (job.status, job.result.code) == (Status.FAILED, "no_verdict")
+    assert not job.target.exists()
+
+
+def test_p11_a_fault_of_ours_fails_the_job_and_goes_no_further(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    shop = make_shop(Sources(one=ZeroDivisionError("secret details")))
+    hand_in(shop, tmp_path)
+    job = walk(shop)
+    assert (job.status, job.result.code) == (Status.FAILED, "internal")
+    assert "secret details" not in str(job.public())
+
+
+def test_a_cancel_before_the_last_moment_leaves_no_file(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
+    shop = make_shop(Sources(one=GOOD))
+
+    class CancellingJudge(Judge):
+        def judge(self, specimen: Specimen, evidence: Sequence[Evidence], leash: Leash) -> Verdict:
+            shop.ledger.amend(specimen.job_id, moves.cancel_requested("t"))
+            return super().judge(specimen, evidence, leash)
+
+    shop = replace(shop, rubric=CancellingJudge())
+    job = hand_in(shop, tmp_path)
+    with pytest.raises(LostClaim):
+        walk(shop)
+    ended = shop.ledger.get(job.job_id)
+    assert (ended.status, ended.result.code) == (Status.FAILED, "cancelled")
+    assert not job.target.exists()
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_a_death_between_placing_and_recording_is_mended_without_a_request(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    fetcher = Sources(one=GOOD)
+    shop = make_shop(fetcher)
+
+    class DyingInstaller(ModelFileInstaller):
+        def install(self, job: Job, file: Fetched, leash: Leash) -> Installed:
+            super().install(job, file, leash)
+            raise Interrupted
+
+    job = hand_in(shop, tmp_path)
+    with pytest.raises(Interrupted):
+        walk(replace(shop, installer=DyingInstaller(0o022)))
+    dead = shop.ledger.get(job.job_id)
+    assert dead.promoting
+    late = shop.ledger.amend(job.job_id, moves.cancel_requested("t"))
+    assert not late.cancel_requested, "the file is in place: a cancel comes too late"
+    shop.ledger.change(dead.claim, moves.reclaimed(clock.now(), max_tries=9, base_seconds=1, cap_seconds=1))
+    ended = walk(shop)
+    assert (ended.status, ended.result.proof) == (Status.SUCCESS, "C")
+    assert len(fetcher.asked) == 1
+    assert list((tmp_path / "staging").iterdir()) == []

@@ -1,0 +1,183 @@
+"""Certificates are always verified, and nothing leads from https back to http. A hub with TLS on the loopback.
+
+The certificates belong to nobody: made once with openssl for 127.0.0.1, valid from 2020 to 2120 (one only for a day).
+"""
+
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from download_worker.errors import Code, GiveUp, Trouble, TryLater
+from download_worker.settings import Settings
+from download_worker.web.session import Web
+from tests.hub import Hub, SizedPattern
+from tests.hub.behaviours import redirect
+
+DATA = SizedPattern(100_000)
+TOKEN = "hf_planted_token_123456"
+
+AUTHORITY = """
+-----BEGIN CERTIFICATE-----
+MIIBhjCCASygAwIBAgIUWhpVMHiQZm6E3muMlQysRUOqr4AwCgYIKoZIzj0EAwIw
+IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMCAXDTIwMDEwMTAwMDAw
+MFoYDzIxMjAwMTAxMDAwMDAwWjAgMR4wHAYDVQQDDBVjb21meS1kb2N0b3IgdGVz
+dHMgQ0EwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT0W1IgN5GopGvoWcpgsmbV
+wubVo5EUhHJu5qKoh/nAjoDXC/hkrFmLAWh/3k4b/AH/LvnHwe+GB87WA6lbWEnw
+o0IwQDAPBgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQU
+dKqI73QFhoLWE0ajVuFqK4aYZfUwCgYIKoZIzj0EAwIDSAAwRQIgdQ5swWCDFjVX
+c3teMNvv1fTvAFbw9/KbrpnPSQvWuSoCIQDrZB/etdUPUbKiCGUveUKoO2Sb8IFW
++r6Qurfc9z7cNA==
+-----END CERTIFICATE-----
+"""
+KEY = """
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEICRwOmFjQzSLtKmOVmn5foXXlM7EtuJ1c72XaEMWfKIpoAoGCCqGSM49
+AwEHoUQDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NRDpl1ni3Z
+KTkMGvP87lerbTQqjx0M73sFDFsSklqcBQ==
+-----END EC PRIVATE KEY-----
+"""
+CERTIFICATES = {
+    "good": """
+-----BEGIN CERTIFICATE-----
+MIIBkTCCATegAwIBAgIUffjbZ6mdGx7khs+JzooX65RjCaMwCgYIKoZIzj0EAwIw
+IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMCAXDTIwMDEwMTAwMDAw
+MFoYDzIxMjAwMTAxMDAwMDAwWjAPMQ0wCwYDVQQDDARnb29kMFkwEwYHKoZIzj0C
+AQYIKoZIzj0DAQcDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NR
+Dpl1ni3ZKTkMGvP87lerbTQqjx0M73sFDFsSklqcBaNeMFwwGgYDVR0RBBMwEYcE
+fwAAAYIJbG9jYWxob3N0MB8GA1UdIwQYMBaAFHSqiO90BYaC1hNGo1bhaiuGmGX1
+MB0GA1UdDgQWBBT/tIp4SEKhki8hAXeCs6+9Py9YqjAKBggqhkjOPQQDAgNIADBF
+AiAiOqWY1QPPjGittRYAb45YJ33w6yXG//hkLjHpuwae0AIhAOnnaIlmx/Y0pvvq
+k5zbEvA8N+PxwHtPbDpfXObXfpi7
+-----END CERTIFICATE-----
+""",
+    "wrong host": """
+-----BEGIN CERTIFICATE-----
+MIIBlDCCATqgAwIBAgIUAgG3ZJvTFKdDE7UtgyN55435MDYwCgYIKoZIzj0EAwIw
+IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMCAXDTIwMDEwMTAwMDAw
+MFoYDzIxMjAwMTAxMDAwMDAwWjAQMQ4wDAYDVQQDDAV3cm9uZzBZMBMGByqGSM49
+AgEGCCqGSM49AwEHA0IABEoYrgs2n7vyswD/hcepUBPFmMQI6+NexiAJ0V2aDVNz
+UQ6ZdZ4t2Sk5DBrz/O5Xq200Ko8dDO97BQxbEpJanAWjYDBeMBwGA1UdEQQVMBOC
+EWVsc2V3aGVyZS5leGFtcGxlMB8GA1UdIwQYMBaAFHSqiO90BYaC1hNGo1bhaiuG
+mGX1MB0GA1UdDgQWBBT/tIp4SEKhki8hAXeCs6+9Py9YqjAKBggqhkjOPQQDAgNI
+ADBFAiBTTti0g12BdtEJ04YvhvTopPpv/2UH1iEOKjLEKhvYrAIhAM4oz2MjC2YZ
+rpXgUL/SXgJGyv+0WBNBlPghTiUaprAc
+-----END CERTIFICATE-----
+""",
+    "expired": """
+-----BEGIN CERTIFICATE-----
+MIIBkTCCATigAwIBAgIUShI/RqTN8kc2yN5ejF//1SbRbHAwCgYIKoZIzj0EAwIw
+IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMB4XDTIwMDEwMTAwMDAw
+MFoXDTIwMDEwMjAwMDAwMFowEjEQMA4GA1UEAwwHZXhwaXJlZDBZMBMGByqGSM49
+AgEGCCqGSM49AwEHA0IABEoYrgs2n7vyswD/hcepUBPFmMQI6+NexiAJ0V2aDVNz
+UQ6ZdZ4t2Sk5DBrz/O5Xq200Ko8dDO97BQxbEpJanAWjXjBcMBoGA1UdEQQTMBGH
+BH8AAAGCCWxvY2FsaG9zdDAfBgNVHSMEGDAWgBR0qojvdAWGgtYTRqNW4Worhphl
+9TAdBgNVHQ4EFgQU/7SKeEhCoZIvIQF3grOvvT8vWKowCgYIKoZIzj0EAwIDRwAw
+RAIgDlmWFbneTCJV0E55qV1vSyq5UD0FZsy7MT5eFq72ma4CIFOL7vUi+711kZDr
+QPKi2e8CUAzY6if+X9MjGLIJcrFk
+-----END CERTIFICATE-----
+""",
+}
+
+ServedWith = Callable[[str], Hub]
+
+
+@pytest.fixture
+def served_with(tmp_path: Path) -> Iterator[ServedWith]:
+    hubs: list[Hub] = []
+
+    def serve(name: str) -> Hub:
+        chain = tmp_path / f"{name}.pem"
+        chain.write_text(KEY + CERTIFICATES[name])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain)
+        hubs.append(Hub(ssl_context=context))
+        return hubs[-1]
+
+    yield serve
+    for hub in hubs:
+        hub.close()
+
+
+def web(*, trusted: bool = True, **values: Any) -> Web:
+    given: dict[str, Any] = {"home": Path("/nowhere"), "allow_hosts": ("127.0.0.1",)}
+    context = ssl.create_default_context(cadata=AUTHORITY) if trusted else None
+    return Web(Settings(**(given | values)), ssl_context=context)
+
+
+def trouble_of(client: Web, url: str) -> Trouble:
+    with pytest.raises(Trouble) as caught, client.open_stream(url):
+        pass
+    return caught.value
+
+
+def test_a_trusted_host_is_read_over_tls(served_with: ServedWith) -> None:
+    hub = served_with("good")
+    with web().open_stream(hub.publish("/m.bin", DATA)) as answer:
+        pieces = b"".join(iter(lambda: answer.read(65536), b""))
+    assert pieces == DATA.read(0, DATA.size)
+
+
+@pytest.mark.parametrize(("name", "trusted"), [("good", False), ("wrong host", True), ("expired", True)])
+def test_n4_a_certificate_that_does_not_hold_is_final(served_with: ServedWith, name: str, trusted: bool) -> None:
+    hub = served_with(name)
+    trouble = trouble_of(web(trusted=trusted), hub.publish("/m.bin", DATA))
+    assert isinstance(trouble, GiveUp) and trouble.code is Code.TLS
+    assert hub.hits == []
+
+
+def test_n4_a_host_that_speaks_no_tls_is_final() -> None:
+    with Hub() as plain:
+        trouble = trouble_of(web(), plain.publish("/m.bin", DATA).replace("http://", "https://"))
+    assert trouble.code in (Code.TLS, Code.NO_CONNECTION) and isinstance(trouble, GiveUp | TryLater)
+
+
+def test_h22_a_redirect_from_https_to_http_is_refused(served_with: ServedWith) -> None:
+    hub = served_with("good")
+    with Hub() as plain:
+        url = hub.publish("/m.bin", DATA, behaviour=redirect(to=plain.publish("/m.bin", DATA)))
+        trouble = trouble_of(web(), url)
+        assert isinstance(trouble, GiveUp) and trouble.code is Code.REDIRECTS
+        assert plain.connections_seen == 0
+
+
+def test_h20_t21_the_token_does_not_follow_from_http_to_https(served_with: ServedWith) -> None:
+    secure = served_with("good")
+    with Hub() as plain:
+        plain.publish("/m.bin", DATA, behaviour=redirect(to=secure.publish("/m.bin", DATA)))
+        client = web(hf_endpoint=plain.base, hf_token=SecretStr(TOKEN))
+        with client.open_stream(plain.url("/m.bin")) as answer:
+            assert answer.url == secure.url("/m.bin")
+        assert plain.hits[0].headers["authorization"] == f"Bearer {TOKEN}"
+        assert "authorization" not in secure.hits[0].headers
+
+
+def test_t18_the_peer_is_judged_before_the_tls_handshake(served_with: ServedWith) -> None:
+    hub = served_with("good")
+    trouble = trouble_of(web(allow_hosts=()), hub.publish("/m.bin", DATA))
+    assert trouble.code is Code.REFUSED_ADDRESS and hub.connections_seen == 0
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login somebody password planted-netrc\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+
+
+@pytest.mark.usefixtures("netrc")
+def test_n12_netrc_is_used_only_when_configured_and_only_over_https(served_with: ServedWith) -> None:
+    secure = served_with("good")
+    secure.publish("/m.bin", DATA)
+    with Hub() as plain:
+        plain.publish("/m.bin", DATA)
+        for client in (web(), web(use_netrc=True)):
+            for hub in (secure, plain):
+                with client.open_stream(hub.url("/m.bin")) as answer:
+                    assert answer.status == 200
+        assert [hit.headers.get("authorization") for hit in plain.hits] == [None, None]
+    assert [hit.headers.get("authorization") for hit in secure.hits] == [None, "Basic c29tZWJvZHk6cGxhbnRlZC1uZXRyYw=="]
