@@ -61,8 +61,11 @@ _ONE_JOB: MappingProxyType[str, tuple[Callable[[Counter, str], Job], str]] = Map
 
 
 def filename_in(url: str) -> str:
-    """The last part of the URL's path. The rules for names decide later whether it is one."""
-    return unquote(PurePosixPath(urlsplit(url).path).name)
+    """The last part of the URL's path, empty when it is no URL. The rules for both decide later."""
+    try:
+        return unquote(PurePosixPath(urlsplit(url).path).name)
+    except ValueError:
+        return ""
 
 
 def public(added: Added) -> dict[str, Any]:

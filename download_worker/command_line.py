@@ -23,7 +23,7 @@ import typer
 
 from download_worker.errors import NEXT_STEP, Code, Trouble
 from download_worker.report import Complaint, ExitCode, Report, report_of
-from download_worker.text import safe_text
+from download_worker.text import Redactor, safe_text
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ Render = Callable[[Report, Common], None]
 
 
 def verb(app: typer.Typer, common: type[Common], render: Render, name: str | None = None) -> Callable[[Any], Any]:
-    """Register a function as a command: it also gets the common options, and its Report is shown and ends the program."""
+    """Register a function as a command: it also gets the common options, its Report is shown and ends the program."""
 
     def register(function: Callable[..., Report]) -> Callable[..., Report]:
         hints = get_type_hints(function, include_extras=True)
@@ -67,7 +67,7 @@ def verb(app: typer.Typer, common: type[Common], render: Render, name: str | Non
         command.__annotations__ = {
             key: hint for key, hint in (hints | shared).items() if key not in ("common", "return")
         }
-        del command.__wrapped__  # type: ignore[attr-defined] # else its signature would count, not ours
+        del command.__wrapped__  # else its signature would count, not ours
         app.command(name, no_args_is_help=False)(command)
         return function
 
@@ -83,7 +83,8 @@ def finish(report: Report, common: Common, render: Render) -> None:
 
 
 def print_json(report: Report) -> None:
-    json.dump(report.envelope(), sys.stdout, sort_keys=True, ensure_ascii=False, indent=2)
+    # ASCII: no terminal finds an order in it, no locale lacks a letter, and a name that is not UTF-8 can be told.
+    json.dump(report.envelope(), sys.stdout, sort_keys=True, ensure_ascii=True, indent=2)
     sys.stdout.write("\n")
     sys.stdout.flush()
 
@@ -123,12 +124,10 @@ def run(
         return 128 + getattr(signal, "SIGPIPE", 13)
     except Exception as error:  # noqa: BLE001 - a person never sees a traceback unless they ask for it
         if "--verbose" in words or "-v" in words:
-            traceback.print_exc()
-        name = type(error).__name__
+            sys.stderr.write(Redactor()(traceback.format_exc()))
+        message = Redactor()(f"{type(error).__name__}: {error}")
         hint = f"{NEXT_STEP[Code.INTERNAL]}; --verbose shows where it happened"
-        report = Report(
-            _command_in(words), ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, f"{name}: {error}", hint),)
-        )
+        report = Report(_command_in(words), ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, message, hint),))
     if as_json:
         print_json(report)
     else:

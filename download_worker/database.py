@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
-from download_worker.errors import Code, GiveUp, TryLater
+from download_worker.errors import BadRequest, Code, GiveUp, TryLater
 
 HEAD = "0001"
 """The newest migration; a test compares it with the scripts. Alembic is loaded only when the ledger is older."""
@@ -29,15 +29,12 @@ def open_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     """A ready engine at the newest version.
 
     Raises:
-        GiveUp: database_unusable (not a database, or made by a newer version). TryLater: database_busy.
+        GiveUp: database_unusable (not a database, or made by a newer version), permission. TryLater: database_busy.
+        BadRequest: bad_setting (no URL of a database, or of one whose driver is not installed).
     """
-    sqlite = make_url(url).get_backend_name() == "sqlite"
-    if sqlite:
-        _make_private(Path(make_url(url).database or ""))
-    engine = create_engine(
-        url, pool_pre_ping=not sqlite, connect_args={"timeout": busy_timeout_seconds} if sqlite else {}
-    )
-    if sqlite:
+    engine = _engine(url, busy_timeout_seconds)
+    if _is_sqlite(engine):
+        _make_private(Path(engine.url.database or ""))
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
     try:
@@ -63,6 +60,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """As `reading`, but all statements of the block see the same moment."""
+    with reading(engine) as connection:
+        connection.exec_driver_sql(
+            "BEGIN" if _is_sqlite(engine) else "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+        )
+        try:
+            yield connection
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+
+
+@contextmanager
 def database_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
@@ -80,10 +90,23 @@ def database_errors(engine: Engine) -> Iterator[None]:
         raise GiveUp(Code.DATABASE_UNUSABLE, f"the ledger {name} cannot be used: {error.orig}") from error
 
 
+def _engine(url: str, busy_timeout_seconds: float) -> Engine:
+    try:
+        if make_url(url).get_backend_name() == "sqlite":
+            return create_engine(url, connect_args={"timeout": busy_timeout_seconds})
+        return create_engine(url, pool_pre_ping=True)
+    except (ArgumentError, ModuleNotFoundError) as error:  # neither repeats the URL, which may hold a password
+        raise BadRequest(Code.BAD_SETTING, f"database: {error}") from error
+
+
+def _is_sqlite(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite"
+
+
 def _make_private(path: Path) -> None:
     """0600 before SQLite writes a byte: its -wal and -shm take the mode of the main file."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise GiveUp(Code.PERMISSION, f"cannot open the ledger {path}: {error.strerror}") from error

@@ -12,28 +12,38 @@ from download_worker.errors import BadRequest, Code, Trouble
 from download_worker.jobs.job import JobId, Status
 from download_worker.jobs.ledger import Ledger
 from download_worker.process import Workshop
-from download_worker.room import STAGING_BESIDE_MODELS, leave_for_good
+from download_worker.room import is_occupied, leave_for_good, staging_for, storage_errors
 
 # Jobs that failed with these leave nothing worth keeping; after the others a retry goes on from the bytes on disk.
 _NOTHING_TO_KEEP = frozenset({Code.CANCELLED, Code.REJECTED_BY_RUBRIC, Code.HASH_MISMATCH, Code.BROKEN_STRUCTURE})
 
 
 def clear_staging(shop: Workshop) -> None:
-    """Once at start: forget old jobs, then remove rooms that no job can come back to."""
+    """Once at start: forget old jobs, then remove rooms that no job can come back to.
+
+    A staging folder beside models may also hold rooms of another home, whose jobs we do not know: nothing is removed
+    while a process works in it.
+    """
     shop.ledger.prune(shop.clock.now() - timedelta(days=shop.settings.keep_days))
     for staging in _stagings(shop):
-        for hall in _halls(staging):
-            if _is_over(shop.ledger, JobId(hall.name)):
-                try:
-                    leave_for_good(staging, JobId(hall.name))
-                    logger.info("removed what was left in {}", hall)
-                except Trouble as trouble:
-                    logger.warning("could not remove {}: {}", hall, trouble)
+        try:
+            with storage_errors(staging):
+                _clear(staging, shop.ledger)
+        except Trouble as trouble:
+            logger.warning("could not clear {} up: {}; the next start tries again", staging, trouble)
+
+
+def _clear(staging: Path, ledger: Ledger) -> None:
+    for hall in _halls(staging):
+        job_id = JobId(hall.name)
+        if _is_over(ledger, job_id) and not is_occupied(staging, job_id):
+            leave_for_good(staging, job_id)
+            logger.info("removed what was left in {}", hall)
 
 
 def _stagings(shop: Workshop) -> set[Path]:
-    roots = {job.models_root for job in shop.ledger.jobs()}
-    return {shop.settings.staging, *(root / STAGING_BESIDE_MODELS for root in roots)}
+    home = shop.settings.staging
+    return {home, *(staging_for(job.target, home, job.models_root) for job in shop.ledger.jobs())}
 
 
 def _halls(staging: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from download_worker.errors import Interrupted
 from download_worker.jobs.job import Progress
 
 SPEED_WINDOW_SECONDS = 3.0
+MARK_SECONDS = 0.1
 
 
 class Leash:
@@ -77,9 +78,10 @@ class Meter:
     def note(self, done: int, total: int | None, connections: int) -> None:
         now = self._now()
         marks = self._marks
-        if marks and (done < marks[-1][1] or now - marks[-1][0] < 0.1):
-            # A restart from zero begins a new window; within a tenth of a second only the last mark moves.
-            marks = () if done < marks[-1][1] else marks[:-1] or marks
+        if marks and done < marks[-1][1]:
+            marks = ()  # a restart from zero begins a new window
+        elif len(marks) > 1 and now - marks[-2][0] < MARK_SECONDS:
+            marks = marks[:-1]
         young = tuple(mark for mark in marks if now - mark[0] <= SPEED_WINDOW_SECONDS)
         self._marks = (*young, (now, done))
         self._total, self._connections = total, connections

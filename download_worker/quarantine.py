@@ -14,13 +14,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from loguru import logger
 
 from download_worker.clock import Clock, SystemClock, iso
-from download_worker.errors import Code
 from download_worker.jobs.job import Job
 from download_worker.room import COPY_BYTES, Room, storage_errors
 from download_worker.text import public_url, safe_text
@@ -37,7 +37,7 @@ class Refusal(Protocol):
     """Why a file was rejected (`verifiers.verifier.Rejected`, seen from this floor)."""
 
     @property
-    def code(self) -> Code: ...
+    def code(self) -> StrEnum: ...
     @property
     def message(self) -> str: ...
     @property

@@ -11,6 +11,7 @@ speaks of are flushed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,14 +23,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
-from download_worker.errors import Code, GiveUp, TryLater
+from download_worker.errors import Code, GiveUp, LostClaim, TryLater
 from download_worker.jobs.job import JobId
 
 STAGING_BESIDE_MODELS = ".comfy-doctor-staging"
 MAX_JOURNAL_BYTES = 16 * 1024
 COPY_BYTES = 1024 * 1024
-_OUT_OF_SPACE = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG: the same on Linux and macOS but for EDQUOT (69 there)
+_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Identity(NamedTuple):
@@ -66,6 +68,9 @@ class Journal:
         return self.sha256 is not None
 
 
+_JOURNAL = TypeAdapter(Journal)
+
+
 @dataclass(frozen=True)
 class Fetched:
     """A whole file in the room. `origin` is where it finally came from, without secrets; `sha256` was computed from
@@ -90,11 +95,9 @@ class Room:
         """None when there is none, or none that can be believed."""
         try:
             with self._journal.open("rb") as file:
-                told = json.loads(file.read(MAX_JOURNAL_BYTES))
-            identity = told.pop("identity")
-            journal = Journal(**told, identity=Identity(*identity) if identity else None)
+                journal = _JOURNAL.validate_json(file.read(MAX_JOURNAL_BYTES), strict=True)
             size = self.part.stat().st_size
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError):
             return None
         return journal if 0 <= journal.durable_bytes <= size else None
 
@@ -151,7 +154,7 @@ def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
     """The room of this claim, with what its predecessors left that is durable.
 
     Raises:
-        TryLater: disk_full. GiveUp: permission or storage.
+        TryLater: disk_full. GiveUp: permission or storage. LostClaim: a later claim has its room here already.
     """
     hall = staging / job_id
     own = hall / str(attempts)
@@ -175,9 +178,26 @@ def leave_for_good(staging: Path, job_id: JobId) -> None:
                 staging.rmdir()
 
 
+def is_occupied(staging: Path, job_id: JobId) -> bool:
+    """Whether some living process works in a room of this job, or nobody can tell."""
+    rooms = (path for path in (staging / job_id).iterdir() if path.is_dir())
+    return any(_is_locked(room) for room in rooms)
+
+
+def _is_locked(room: Path) -> bool:
+    try:
+        with FileLock(room / "lock", blocking=False, thread_local=False):
+            return False
+    except OSError:  # filelock's Timeout among them
+        return True
+
+
 def _take_over(hall: Path, own: Path) -> FileLock:
     """Adopt the most advanced room in the hall, and remove the others. Returns the lock of the own room."""
-    former = sorted((p for p in hall.iterdir() if p.name.isdigit() and p != own), key=_advance, reverse=True)
+    others = [path for path in hall.iterdir() if path.is_dir() and path != own]
+    former = sorted((path for path in others if path.name.isdigit()), key=_advance, reverse=True)
+    if any(int(room.name) > int(own.name) for room in former):
+        raise LostClaim(own)
     for room in former:
         if own.exists():
             break
@@ -192,8 +212,8 @@ def _take_over(hall: Path, own: Path) -> FileLock:
     own.mkdir(mode=0o700, exist_ok=True)
     lock = FileLock(own / "lock", blocking=False, thread_local=False)
     lock.acquire()
-    for leftover in former:
-        if leftover != own and leftover.exists():
+    for leftover in others:
+        if leftover.exists():
             shutil.rmtree(leftover, onerror=_ignore_missing)
     return lock
 

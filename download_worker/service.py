@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from download_worker.errors import Code, GiveUp
+from download_worker.errors import BadRequest, Code, GiveUp
 
 UNIT_NAME = "comfy-doctor-worker.service"
 SYSTEMCTL_TIMEOUT_SECONDS = 30
@@ -26,7 +26,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 ExecStart={_quoted(sys.executable)} -m download_worker run --home {_quoted(str(home))}
-EnvironmentFile=-{home}/worker.env
+EnvironmentFile=-{_specified(home)}/worker.env
 Restart=always
 RestartSec=2
 TimeoutStopSec=10
@@ -78,7 +78,14 @@ def install(home: Path, *, user: bool) -> tuple[Path, tuple[str, ...]]:
     return path, tuple(" ".join(command) for command in commands)
 
 
+def _specified(path: object) -> str:
+    """As systemd.unit(5) reads a path: `%` is a specifier unless doubled. Raises BadRequest(bad_setting)."""
+    if not str(path).isprintable():
+        raise BadRequest(Code.BAD_SETTING, f"no unit can name {str(path)!a}", hint="choose a home with a plain name")
+    return str(path).replace("%", "%%")
+
+
 def _quoted(word: str) -> str:
-    """As systemd.syntax(7) reads it: `%` is a specifier and `$` a variable unless doubled."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """As systemd.syntax(7) reads it: also `$` is a variable unless doubled."""
+    escaped = _specified(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{escaped}"'

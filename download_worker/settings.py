@@ -24,14 +24,25 @@ CONFIG_NAME = "comfy_doctor.toml"
 # Keys of the same file that belong to the doctor (`comfy_doctor/settings.py`); the worker only lets them pass.
 DOCTOR_KEYS = frozenset({"comfyui", "server", "extra_paths"})
 _TOKENS = frozenset({"hf_token", "civitai_api_token", "openai_api_key"})
+_TOKEN = re.compile(r"[\x21-\x7e]+\Z")
 MAX_CONFIG_BYTES = 256 * 1024
+MAX_TOKEN_FILE_BYTES = 4096
+MAX_WAIT_SECONDS = 86_400
+"""The ledger takes a job that waits for longer than a day for one that was written under a wrong clock."""
 HF_HOME = "https://huggingface.co"
 CIVITAI_HOME = "https://civitai.com"
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_prefix="COMFY_DOCTOR_", case_sensitive=False, populate_by_name=True
+        frozen=True,
+        extra="ignore",
+        env_prefix="COMFY_DOCTOR_",
+        env_ignore_empty=True,
+        case_sensitive=False,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # it may be a token
     )
 
     home: Path = Path()
@@ -48,9 +59,13 @@ class Settings(BaseSettings):
     ] = 1.0
     sweep_seconds: Annotated[float, Field(gt=0, description="how often a lost ring is looked for")] = 30.0
     backoff_base_seconds: Annotated[float, Field(gt=0, description="first wait after a failed try; it doubles")] = 5.0
-    backoff_cap_seconds: Annotated[float, Field(gt=0, description="longest wait, Retry-After included")] = 3600.0
+    backoff_cap_seconds: Annotated[
+        float, Field(gt=0, le=MAX_WAIT_SECONDS, description="longest wait, Retry-After included")
+    ] = 3600.0
     keep_days: Annotated[int, Field(ge=1, description="ended jobs and quarantined files are forgotten after this")] = 90
-    database: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in state/doctor.db")
+    database: str | None = Field(
+        default=None, repr=False, description="SQLAlchemy URL; default: SQLite in state/doctor.db"
+    )
 
     # fetching
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 15.0
@@ -97,7 +112,7 @@ class Settings(BaseSettings):
     @field_validator("hf_endpoint", "civitai_endpoint")
     @classmethod
     def _endpoint(cls, value: str) -> str:
-        if not re.match(r"https?://[^/@\s]+(/[^\s?#]*)?\Z", value):
+        if not re.match(r"https?://[^/@\s?#]+(/[^\s?#]*)?\Z", value):
             raise ValueError("must be an http or https URL without user, query or fragment")
         return value.rstrip("/")
 
@@ -106,7 +121,7 @@ class Settings(BaseSettings):
     def _one_line(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        if not re.match(r"[\x21-\x7e]+\Z", value.get_secret_value()):
+        if not _TOKEN.match(value.get_secret_value()):
             raise ValueError("has a space, newline or other sign that no token has")
         return value
 
@@ -171,12 +186,17 @@ def read_config(path: Path) -> dict[str, Any]:
     """The config file as a table with known keys only; empty when there is no file. Raises BadRequest(bad_setting)."""
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_CONFIG_BYTES).decode("utf-8-sig")
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        if len(data) > MAX_CONFIG_BYTES:
+            raise BadRequest(Code.BAD_SETTING, f"{path}: longer than {MAX_CONFIG_BYTES} bytes")
+        text = data.decode("utf-8-sig")
         table = tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(Code.BAD_SETTING, f"{path}: {error}") from error
+    except RecursionError as error:
+        raise BadRequest(Code.BAD_SETTING, f"{path}: nested too deep") from error
     known = (set(Settings.model_fields) | DOCTOR_KEYS) - {"home"} - _TOKENS
     for key in table:
         if key in _TOKENS:
@@ -205,7 +225,7 @@ class _FileSource(PydanticBaseSettingsSource):
 
 
 def _where(path: Path, text: str, key: str) -> str:
-    pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""")
+    pattern = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
     line = next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), None)
     return f"{path}:{line}" if line else str(path)
 
@@ -222,15 +242,19 @@ def _explained(error: ValidationError, path: Path) -> BadRequest:
 def _tokens_from_files(settings: Settings) -> dict[str, SecretStr]:
     found = {}
     for name in _TOKENS:
-        path: Path | None = getattr(settings, f"{name}_file")
-        if path is None or getattr(settings, name) is not None:
+        named: Path | None = getattr(settings, f"{name}_file")
+        if named is None or getattr(settings, name) is not None:
             continue
+        path = settings.home / named.expanduser()
         try:
-            mode = path.stat().st_mode
-            value = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                value = file.read(MAX_TOKEN_FILE_BYTES).decode("ascii", "replace").strip()
+        except OSError as error:
             raise BadRequest(Code.BAD_SETTING, f"{name}_file: cannot read {path}") from error
         if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise BadRequest(Code.BAD_SETTING, f"{name}_file: others can read {path}", hint=f"run: chmod 600 {path}")
+        if not _TOKEN.match(value):
+            raise BadRequest(Code.BAD_SETTING, f"{name}_file: what {path} holds is not one token")
         found[name] = SecretStr(value)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 MAX_SHOWN_CHARS = 2_000
 _REMOVED = "[secret]"
@@ -19,6 +19,7 @@ _SECRET_QUERY = re.compile(
     r"(?i)^(token|access_token|api[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
     r"|x-amz-(signature|credential|security-token)|x-goog-(signature|credential))$"
 )
+_OUR_TOKENS = frozenset({"token", "access_token"})
 _IN_TEXT = (
     re.compile(r"(?i)(?<=\bbearer )[\w.~+/=-]{6,}"),
     re.compile(r"\b(hf|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{8,}"),
@@ -26,16 +27,22 @@ _IN_TEXT = (
         r"(?i)(?<=[?&])(token|access_token|api[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
         r"|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential)=[^&\s\"'<>]+"
     ),
-    re.compile(r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)"),
+    re.compile(r"(?<=://)[^/\s\"']+(?=@)"),
 )
 
 
 def safe_text(text: object, *, max_chars: int = MAX_SHOWN_CHARS) -> str:
-    """One line in which everything invisible is visible: ESC becomes `\\x1b`, a bidi override `<U+202E>`."""
+    """One line in which everything invisible is visible: ESC becomes `\\x1b`, a bidi override `<U+202E>`.
+
+    What is longer than `max_chars` ends with how long it was; the answer itself is never longer than that.
+    """
     raw = str(text)
     clipped = raw[:max_chars]
     shown = clipped if clipped.isascii() and clipped.isprintable() else "".join(map(_visible, clipped))
-    return shown if len(raw) <= max_chars else shown + f"… ({len(raw)} characters)"
+    if len(raw) <= max_chars and len(shown) <= max_chars:
+        return shown
+    rest = f"… ({len(raw)} characters)"[:max_chars]
+    return shown[: max_chars - len(rest)] + rest
 
 
 def _visible(char: str) -> str:
@@ -52,6 +59,8 @@ def public_url(url: str) -> str:
         query = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         return _REMOVED
+    if not parts.netloc and "@" in url:
+        return _REMOVED  # malformed, as in `https:/user:password@host`: nobody can say what of it is public
     host = parts.netloc.rpartition("@")[2]
     kept = [(key, _REMOVED if _SECRET_QUERY.match(key) else value) for key, value in query]
     query_text = urlencode(kept, quote_via=quote, safe="[]/:") if any(v == _REMOVED for _, v in kept) else parts.query
@@ -61,7 +70,7 @@ def public_url(url: str) -> str:
 def without_credentials(url: str) -> str:
     """The URL as it may be kept in a row: without user, password and `token=`; the worker adds its own token."""
     parts = urlsplit(url)
-    query = [pair for pair in parts.query.split("&") if not pair.lower().startswith(("token=", "access_token="))]
+    query = [pair for pair in parts.query.split("&") if unquote(pair.partition("=")[0]).lower() not in _OUR_TOKENS]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(query), ""))
 
 
@@ -69,11 +78,13 @@ class Redactor:
     """Removes known secrets and everything that looks like one. One instance serves every sink of a process."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known = tuple(sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True))
+        known = {form for secret in secrets if len(secret) >= 4 for form in (secret, quote(secret, safe=""))}
+        # What was removed already is found first and stays as it is, also when a secret is a word in it.
+        words = (_REMOVED, *sorted(known, key=len, reverse=True))
+        self._known = re.compile("|".join(map(re.escape, words)))
 
     def __call__(self, text: str) -> str:
-        for secret in self._known:
-            text = text.replace(secret, _REMOVED)
+        text = self._known.sub(_REMOVED, text)
         for pattern in _IN_TEXT:
             text = pattern.sub(_REMOVED, text)
         return text

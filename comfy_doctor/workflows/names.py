@@ -10,7 +10,9 @@ MAX_NAME_CHARS = 255
 _MAX_VALUE_DEPTH = 3
 
 # FACTS 1.5: the extensions of 1,122 names in 1,699 community files, and those that core's own folders list.
-_MODEL_FILE = re.compile(r"[^\n\r]*[^\s/\\]\.(safetensors|sft|ckpt|pt2?|pth|bin|onnx|gguf|pkl|task) *\Z", re.IGNORECASE)
+_MODEL_FILE = re.compile(
+    r"[^\n\r]*[^\s/\\] *\.(safetensors|sft|ckpt|pt2?|pth|bin|onnx|gguf|pkl|task) *\Z", re.IGNORECASE
+)
 # An absolute path of some machine, or a markup tag, at the start; a URL or "repo | file" anywhere.
 _NO_NAME = re.compile(r"[/~<]|[A-Za-z]:[/\\]|\\\\|.*(://|\s\|\s)")
 _LORA_TAG = re.compile(r"<lora:([^:<>\n]{1,200})(?::[^<>\n]{0,60})?>", re.IGNORECASE)

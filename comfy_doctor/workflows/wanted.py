@@ -211,7 +211,7 @@ def _mentions(node: Node, workflow: str) -> Iterable[Mention]:
     return found.values()
 
 
-def _spoken_of(value: Any) -> Iterator[tuple[Literal[lora, embedding], Named]]:
+def _spoken_of(value: Any) -> Iterator[tuple[Literal["lora", "embedding"], Named]]:
     if isinstance(value, str):
         yield from (("lora", Named(name)) for name in lora_tags(value))
         yield from (("embedding", Named(name)) for name in embeddings(value))

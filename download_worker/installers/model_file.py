@@ -203,7 +203,7 @@ def _needed(target: Path) -> str:
     folder = target.parent
     while not os.path.lexists(folder):
         folder = folder.parent
-    user = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
+    user = f"user {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
     try:
         there = folder.stat()
         stands = f"its mode is {stat.S_IMODE(there.st_mode):04o}, its owner {there.st_uid}"

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from download_worker.clock import Clock, iso
 from download_worker.digests import sha256_of
@@ -22,8 +24,12 @@ from download_worker.jobs.places import canonical_folder, safe_filename, safe_su
 from download_worker.text import without_credentials
 
 MAX_MIRRORS = 16
+MAX_PRIORITY = 1_000_000
+MAX_AGE_DAYS = 36_500
 PAGE_JOBS = 500
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+Number = TypeVar("Number", int, float)
 
 CheckUrl = Callable[[str], None]
 """Raises BadRequest(bad_url) when it is malformed, Refused when policy says no; looks up no name."""
@@ -49,7 +55,7 @@ class Counter:
             added_at=at,
             model_info=self._checked(info),
             history=(Event(timestamp=at, event="Job created"),),
-            priority=priority,
+            priority=_in_bounds("priority", priority, MAX_PRIORITY),
             progress=Progress(total=info.size),
             models_root=models_root.absolute(),
         )
@@ -78,16 +84,15 @@ class Counter:
         return self._rung(self._ledger.amend(JobId(job_id), moves.retried(self._at())))
 
     def retry_failed(self) -> tuple[Job, ...]:
-        """Every FAILED job whose target has no newer live job."""
+        """Every job that is FAILED now and whose target has no live job; each once, however soon it fails again."""
+        failed: list[JobId] = []
+        question = Question(statuses=frozenset({Status.FAILED}), limit=PAGE_JOBS)
+        while page := self._ledger.jobs(question._replace(offset=len(failed))):
+            failed += [job.job_id for job in page]
         retried: list[Job] = []
-        left_alone = 0
-        failed = frozenset({Status.FAILED})
-        while page := self._ledger.jobs(Question(statuses=failed, limit=PAGE_JOBS, offset=left_alone)):
-            for job in page:
-                try:
-                    retried.append(self.retry(job.job_id))
-                except BadRequest:
-                    left_alone += 1
+        for job_id in dict.fromkeys(failed):
+            with suppress(BadRequest):  # its target has a live job
+                retried.append(self.retry(job_id))
         return tuple(retried)
 
     def cancel(self, job_id: str) -> Job:
@@ -109,11 +114,13 @@ class Counter:
             self._bell.ring(job)
 
     def prioritise(self, job_id: str, priority: int) -> Job:
-        """Higher goes first. A running job keeps running."""
+        """Higher goes first. A running job keeps running. Raises BadRequest(bad_setting) beyond `MAX_PRIORITY`."""
+        _in_bounds("priority", priority, MAX_PRIORITY)
         return self._ledger.amend(JobId(job_id), moves.prioritised(priority, self._at()))
 
     def prune(self, older_than_days: float) -> int:
-        """Forget ended jobs; their files stay. Returns how many."""
+        """Forget ended jobs; their files stay. Returns how many. Raises BadRequest(bad_setting) beyond bounds."""
+        _in_bounds("days", older_than_days, MAX_AGE_DAYS)
         return self._ledger.prune(self._clock.now() - timedelta(days=older_than_days))
 
     def _at(self) -> str:
@@ -155,7 +162,7 @@ class Counter:
         wanted = info.sha256
         if wanted is None and former is not None and former.model_info.download_url == info.download_url:
             wanted = former.result.sha256
-        if wanted is None or not job.target.is_file() or sha256_of(job.target) != wanted:
+        if wanted is None or _digest_of(job.target) != wanted:
             return None
         if former is not None and former.result.sha256 == wanted:
             return Added(former, deduplicated=True)
@@ -171,3 +178,17 @@ class Counter:
             }
         )
         return Added(self._ledger.add(done).job, deduplicated=True)
+
+
+def _digest_of(path: Path) -> str | None:
+    """None also where it cannot be read: the worker will find out why, and say so."""
+    try:
+        return sha256_of(path) if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _in_bounds(name: str, number: Number, bound: int) -> Number:
+    if not -bound <= number <= bound:  # so that NaN is none, either
+        raise BadRequest(Code.BAD_SETTING, f"{name} {number} is out of bounds", hint=f"stay within ±{bound}")
+    return number

@@ -11,7 +11,7 @@ from download_worker.errors import BadRequest, Code, LostClaim
 from download_worker.jobs import moves
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import EVERYTHING, Added, Beat, Holding, Order, Question, order_for
-from download_worker.jobs.moves import Move
+from download_worker.jobs.moves import MAX_WAIT, Move
 
 
 class MemoryLedger:
@@ -38,7 +38,7 @@ class MemoryLedger:
                 if job.live
                 and job.worker is None
                 and not (job.paused or self._paused)
-                and (job.not_before is None or job.not_before <= iso(now))
+                and (job.not_before is None or not iso(now) < job.not_before <= iso(now + MAX_WAIT))
                 and job.model_info.host not in full_hosts
             ]
             if not due:

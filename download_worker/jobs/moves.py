@@ -30,6 +30,9 @@ from download_worker.text import safe_text
 
 Move = Callable[[Job], Job]
 
+MAX_WAIT = timedelta(days=1)
+"""A `not_before` further away than this was written under a wrong clock: the job is due."""
+
 
 def backoff_seconds(
     tries: int, *, base_seconds: float, cap_seconds: float, roll: Callable[[], float] = random.random
@@ -56,7 +59,8 @@ def claimed(job: Job, worker: WorkerId, lease: Lease, at: str) -> Job:
 
 
 def downloading(event: str, at: str) -> Move:
-    return lambda job: _moved(job, at, event, status=Status.DOWNLOADING)
+    """The file is not in place, whatever a former owner was about to do: a cancel is in time again."""
+    return lambda job: _moved(job, at, event, status=Status.DOWNLOADING, promoting=False)
 
 
 def verifying(event: str, size_bytes: int, at: str) -> Move:

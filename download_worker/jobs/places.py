@@ -71,10 +71,13 @@ ALIASES = MappingProxyType(
     }
 )
 
+# Civitai writes `VAE` and `Controlnet`.
+_BY_LOWER_CASE = MappingProxyType({name.lower(): name for name in FOLDERS} | dict(ALIASES))
+
 # `[\w .()\[\]+-]` and non-ASCII letters, as in FAULTS.md T14, plus the few signs that real model names carry.
 _ALLOWED_NAME = re.compile(r"[\w .()\[\]+\-,&'!@#=~]+\Z")
 _RESERVED_STEMS = frozenset(
-    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))]
+    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³")]
 )
 
 
@@ -84,9 +87,7 @@ def canonical_folder(model_type: str) -> str:
     Raises:
         Refused: `unknown_folder`, the type is not in the closed map.
     """
-    if model_type in FOLDERS:
-        return model_type
-    name = ALIASES.get(model_type.lower())
+    name = _BY_LOWER_CASE.get(model_type.lower())
     if name is None:
         raise Refused(Code.UNKNOWN_FOLDER, f"“{model_type[:80]}” is no model folder of ComfyUI")
     return name

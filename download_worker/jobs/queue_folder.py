@@ -79,7 +79,8 @@ class QueueFolder:
         return (data.st_dev, data.st_ino, wal.st_ino) if data.st_size else None
 
     def touch(self) -> None:
-        """Make a write known at once: macOS and Windows tell of it when the file is closed, of new times right away."""
+        """Make a commit known at once. The event of its bytes comes before it shows, which only the next flush allows;
+        and macOS and Windows tell of a write when the file is closed, but of new times right away."""
         with suppress(OSError):
             os.utime(self.data)
 

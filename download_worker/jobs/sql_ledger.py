@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, TextClause, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from download_worker.clock import iso
-from download_worker.database import reading, writing
+from download_worker.database import reading, snapshot, writing
 from download_worker.errors import BadRequest, Code, LostClaim
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import EVERYTHING, Added, Beat, Holding, Order, Question, order_for
-from download_worker.jobs.moves import Move
+from download_worker.jobs.moves import MAX_WAIT, Move
 from download_worker.jobs.tables import CLAIMABLE, ENDED, LIVE, OWNED, QUEUE_PAUSED, TIMED, WAITING, flags, jobs
-
-MAX_WAIT = timedelta(days=1)
-"""A `not_before` further away than this was written under a wrong clock: the job is due."""
 
 _JOB_FIELDS = [column for column in jobs.c if column.name not in {"seq", "target", "host", "haystack", "ended_at"}]
 _CARRIED = ("model_info", "history", "progress", "result")
@@ -123,7 +120,7 @@ class SqlLedger:
         )
         found: list[Row[Any]] = []
         skip = question.offset
-        with reading(self._engine) as connection:
+        with snapshot(self._engine) as connection:  # a job that moves on meanwhile is listed once
             for where, order in segments:
                 asked = _asked(select(*_JOB_FIELDS), where, question).order_by(*order)
                 left = question.limit - len(found)

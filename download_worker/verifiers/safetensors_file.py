@@ -81,4 +81,5 @@ def _facts(header: Header) -> dict[str, Any]:
 
 
 def _shown(text: str) -> str:
-    return safe_text(text, max_chars=SHOWN_CHARS)
+    """Cut before and after, because one invisible character becomes eight visible ones."""
+    return safe_text(text, max_chars=SHOWN_CHARS)[: 2 * SHOWN_CHARS]

@@ -76,7 +76,7 @@ def test_t27_a_real_terminal_receives_no_sequence_of_a_name() -> None:
     finally:
         os.close(terminal)
         os.waitpid(pid, 0)
-    assert b"osc52\\x1b]52" in received, "the name is shown"
+    assert b"osc52\\x1b]" in received, "the name is shown"
     for sequence in (b"\x1b]52", b"\x1b]0;owned", b"\x9b31m", "\u202e".encode(), "\u200b".encode(), "\u2028".encode()):
         assert sequence not in received
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -358,8 +359,10 @@ def test_t16_a_staged_file_that_is_a_link_is_not_followed(models: Path, staged: 
 
 @pytest.mark.parametrize(
     "name",
-    ["../a.safetensors", "/etc/a.safetensors", "..\\a.safetensors", "a\0.safetensors", ".a.safetensors", "-rf.pt"]
-    + ["con.safetensors", "a.safetensors ", "a\u202e.safetensors", "x" * 250 + ".pt", "a/b.safetensors", ""],
+    [
+        *("../a.safetensors", "/etc/a.safetensors", "..\\a.safetensors", "a\0.safetensors", ".a.safetensors", "-rf.pt"),
+        *("con.safetensors", "a.safetensors ", "a\u202e.safetensors", "x" * 250 + ".pt", "a/b.safetensors", ""),
+    ],
 )
 def test_t14_a_name_that_is_not_one_safe_component_is_refused(name: str, models: Path, staged: Fetched) -> None:
     job = make_job(models, info=make_info("x.pt").model_copy(update={"expected_filename": name}))
@@ -496,34 +499,51 @@ def test_d4_a_flush_that_fails_puts_nothing_in_place(
     assert everything_below(models) == set()
 
 
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """We are user 65534 for a while, with a folder that it can reach: root may write everywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        os.chown(name, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
+
+
 @linux_root
-def test_d6_a_folder_that_we_may_not_write_is_named_with_what_it_needs(tmp_path: Path, models: Path) -> None:
-    """As another user, in a child: root may write everywhere."""
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents:
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-    room = tmp_path / "staging"
-    file = fetched(room, CONTENT)
-    for path in (room, file.path):
-        os.chown(path, 65534, 65534)
+def test_d6_a_folder_that_we_may_not_write_is_named_with_what_it_needs(nobody: Path) -> None:
+    file = fetched(nobody / "staging", CONTENT)
+    models = nobody / "models"
+    (models / "loras").mkdir(parents=True)
     (models / "loras").chmod(0o555)
     models.chmod(0o555)
-    os.seteuid(65534)
-    try:
+    for model_type, folder in (("loras", models / "loras"), ("vae", models)):
         with pytest.raises(GiveUp) as caught:
-            install(job_for(models), file)
-        with pytest.raises(GiveUp) as caught_new:
-            install(job_for(models, model_type="vae"), file)
-    finally:
-        os.seteuid(0)
-    assert caught.value.code is Code.PERMISSION
-    assert str(models / "loras") in caught.value.message
-    assert "mode is 0555" in caught.value.message
-    assert "u+wx" in caught.value.message
-    assert caught_new.value.code is Code.PERMISSION
-    assert str(models) in caught_new.value.message
+            install(job_for(models, model_type=model_type), file)
+        assert caught.value.code is Code.PERMISSION
+        assert f"into {folder}: user 65534" in caught.value.message
+        assert "its mode is 0555" in caught.value.message
+        assert "u+wx" in caught.value.message
     assert file.path.read_bytes() == CONTENT
+    assert everything_below(models) == set()
+
+
+@linux_root
+def test_d6_a_file_that_we_may_not_read_is_named(nobody: Path) -> None:
+    models = nobody / "models"
+    (models / "loras").mkdir(parents=True)
+    (models / "loras" / "a.safetensors").write_bytes(CONTENT)
+    (models / "loras" / "a.safetensors").chmod(0)
+    file = fetched(nobody / "staging", CONTENT)
+    for ask in (
+        lambda: install(job_for(models), file),
+        lambda: ModelFileInstaller(0).present(job_for(models, sha256=SHA256), Leash()),
+    ):
+        with pytest.raises(GiveUp, match="not allowed to read") as caught:
+            ask()
+        assert caught.value.code is Code.PERMISSION
 
 
 NO_LINKS = [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS]
@@ -600,9 +620,9 @@ def test_a_volume_without_modes_is_fine(
 
 
 def test_descriptors_are_given_back(models: Path, staged: Fetched) -> None:
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     install(job_for(models, subfolder="a/b/c"), staged)
     with pytest.raises(GiveUp):
         (models / "loras" / "b.safetensors").write_bytes(OTHER)
         install(job_for(models, "b.safetensors"), staged)
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before

@@ -4,6 +4,8 @@ Revision ID: 0001
 Revises:
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -19,7 +21,7 @@ ENDED = sa.text("status IN ('SUCCESS', 'FAILED')")
 LIVE = sa.text("status IN ('PENDING', 'DOWNLOADING', 'VERIFYING')")
 TIMED = sa.text("not_before IS NOT NULL")
 
-INDEXES = (
+INDEXES: tuple[tuple[str, tuple[Any, ...], Any, bool], ...] = (
     ("jobs_claimable", (sa.desc("priority"), "seq", "host"), CLAIMABLE, False),
     ("jobs_owned", ("worker", "seq"), OWNED, False),
     ("jobs_waiting", (sa.desc("priority"), "seq"), WAITING, False),

@@ -1,0 +1,70 @@
+"""Real workflows against the oracle of `../shared/corpus`, by the shared grader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfy_doctor.comfyui.install import Install
+from comfy_doctor.diagnose import diagnose
+
+from .grading import CORPUS, grade, needs_corpus, predictions
+
+pytestmark = needs_corpus
+
+
+@pytest.fixture(scope="module")
+def nothing_installed(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    return Install(tmp_path_factory.mktemp("ComfyUI"))
+
+
+def test_every_model_of_every_real_workflow_is_found_and_nothing_else(nothing_installed: Install) -> None:
+    counts, wrong = grade(predictions(nothing_installed))
+    about_models = [entry for entry in wrong if entry[1].startswith(("model", "directory"))]
+    assert about_models == []
+    assert counts["models right"] == counts["models wanted"] > 300
+    assert counts["directories right"] == counts["directories graded"] > 290
+    assert counts["embedded urls right"] == counts["embedded urls graded"] > 80
+
+
+def test_every_custom_node_type_is_found_and_no_core_one_is_taken_for_custom(nothing_installed: Install) -> None:
+    counts, wrong = grade(predictions(nothing_installed))
+    assert [entry for entry in wrong if entry[1].startswith("node type")] == []
+    assert counts["node types right"] == counts["node types wanted"] > 400
+
+
+def test_formats_and_self_fetched_models_agree_with_the_oracle(nothing_installed: Install) -> None:
+    for entry in json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8")):
+        data = diagnose([CORPUS / entry["file"]], nothing_installed).report().data
+        assert data["workflows"][0]["format"] == entry["format"], entry["file"]
+        fetched = {model["name"] for model in entry.get("models_auto_download", [])}
+        assert fetched <= {found["filename"] for found in data["self_fetching"]}, entry["file"]
+
+
+def test_users_of_a_model_are_named_by_their_execution_paths(nothing_installed: Install) -> None:
+    for entry in json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8")):
+        data = diagnose([CORPUS / entry["file"]], nothing_installed).report().data
+        found = {(m["name"], use["node_id"]) for m in data["models"] for use in m["needed_by"]}
+        wanted = {(m["path"], ref["node"]) for m in entry.get("models_required", []) for ref in m["refs"]}
+        assert wanted <= found, entry["file"]
+
+
+def test_what_prompts_speak_of_is_mentioned(nothing_installed: Install) -> None:
+    for entry in json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8")):
+        data = diagnose([CORPUS / entry["file"]], nothing_installed).report().data
+        said = {(mention["kind"], mention["name"]) for mention in data["mentions"]}
+        wanted = {("lora", tag["name"]) for tag in entry.get("prompt_lora_tags", [])}
+        wanted |= {("embedding", reference["name"]) for reference in entry.get("embedding_refs", [])}
+        assert wanted <= said, entry["file"]
+
+
+def test_the_whole_corpus_in_one_run_is_the_sum_of_its_files(nothing_installed: Install) -> None:
+    together = diagnose([CORPUS], nothing_installed).report().data
+    files = [path for path in sorted(CORPUS.iterdir()) if path.suffix in (".json", ".png")]
+    assert [Path(entry["path"]) for entry in together["workflows"]] == files
+    alone = {
+        (m["folder"], m["name"]) for path in files for m in diagnose([path], nothing_installed).report().data["models"]
+    }
+    assert {(m["folder"], m["name"]) for m in together["models"]} == alone
