@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from download_worker.jobs.job import WorkerId
 
+ENROL_SECONDS = 5.0
 _NAME = re.compile(r"worker-\d+-[0-9a-f]{12}\Z")
 
 
@@ -30,7 +31,8 @@ class Owners:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         worker = WorkerId(f"worker-{os.getpid()}-{secrets.token_hex(6)}")
         path = self._path(worker)
-        with FileLock(path, blocking=False, thread_local=False):
+        # Not at once: whoever looks at the file between its making and our lock takes it for a dead one's.
+        with FileLock(path, timeout=ENROL_SECONDS, thread_local=False):
             yield worker
             with suppress(OSError):  # Windows keeps an open file; the next sweep removes it
                 path.unlink()

@@ -133,14 +133,18 @@ def staging_for(target: Path, home_staging: Path, models_root: Path) -> Path:
 
     Home's staging if it is on that volume, else the models root's, else (a model folder that is a link to another disk)
     one in that folder itself; a part file has no model extension, so ComfyUI never lists it.
+
+    Raises:
+        GiveUp: permission or storage: the folders cannot be looked at.
     """
-    folder = nearest_existing(target.parent)
-    volume = folder.stat().st_dev
-    if nearest_existing(home_staging).stat().st_dev == volume:
-        return home_staging
-    if nearest_existing(models_root).stat().st_dev == volume:
-        return models_root / STAGING_BESIDE_MODELS
-    return folder.resolve() / STAGING_BESIDE_MODELS
+    with storage_errors(target):
+        folder = nearest_existing(target.parent)
+        volume = folder.stat().st_dev
+        if nearest_existing(home_staging).stat().st_dev == volume:
+            return home_staging
+        if nearest_existing(models_root).stat().st_dev == volume:
+            return models_root / STAGING_BESIDE_MODELS
+        return folder.resolve() / STAGING_BESIDE_MODELS
 
 
 def nearest_existing(path: Path) -> Path:

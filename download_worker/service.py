@@ -71,11 +71,20 @@ def install(home: Path, *, user: bool) -> tuple[Path, tuple[str, ...]]:
     if shutil.which("systemctl") is None:
         raise GiveUp(Code.STORAGE, f"wrote {path}, but there is no systemctl here", hint=f"where there is: {by_hand}")
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_TIMEOUT_SECONDS, check=False)
-        if done.returncode:
-            message = f"wrote {path}, but `{' '.join(command)}` said: {done.stderr.strip()[:300]}"
+        said = _complaint_of(command)
+        if said is not None:
+            message = f"wrote {path}, but `{' '.join(command)}` said: {said}"
             raise GiveUp(Code.STORAGE, message, hint=f"mend that, then run: {by_hand}")
     return path, tuple(" ".join(command) for command in commands)
+
+
+def _complaint_of(command: list[str]) -> str | None:
+    """Run it. None when it went well, else what it said."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_TIMEOUT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return done.stderr.strip()[:300] if done.returncode else None
 
 
 def _specified(path: object) -> str:

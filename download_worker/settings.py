@@ -24,9 +24,9 @@ CONFIG_NAME = "comfy_doctor.toml"
 # Keys of the same file that belong to the doctor (`comfy_doctor/settings.py`); the worker only lets them pass.
 DOCTOR_KEYS = frozenset({"comfyui", "server", "extra_paths"})
 _TOKENS = frozenset({"hf_token", "civitai_api_token", "openai_api_key"})
-_TOKEN = re.compile(r"[\x21-\x7e]+\Z")
 MAX_CONFIG_BYTES = 256 * 1024
-MAX_TOKEN_FILE_BYTES = 4096
+MAX_TOKEN_CHARS = 4096
+_TOKEN = re.compile(rf"[\x21-\x7e]{{1,{MAX_TOKEN_CHARS}}}\Z")
 MAX_WAIT_SECONDS = 86_400
 """The ledger takes a job that waits for longer than a day for one that was written under a wrong clock."""
 HF_HOME = "https://huggingface.co"
@@ -249,7 +249,7 @@ def _tokens_from_files(settings: Settings) -> dict[str, SecretStr]:
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
-                value = file.read(MAX_TOKEN_FILE_BYTES).decode("ascii", "replace").strip()
+                value = file.read(MAX_TOKEN_CHARS + 1).decode("ascii", "replace").strip()
         except OSError as error:
             raise BadRequest(Code.BAD_SETTING, f"{name}_file: cannot read {path}") from error
         if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from comfy_doctor.workflows.api_graph import TEXT_NODES
 from comfy_doctor.workflows.loaders import slots_of
 
 
@@ -21,7 +20,7 @@ class Behaviour(Enum):
 
 _FETCHES = re.compile(
     r"""
-    Download | \(Down\)load                # DownloadAndLoadSAM2Model, HF Downloader, (Down)load Kolors Model
+    Download(?!ed) | \(Down\)load          # DownloadAndLoadSAM2Model, HF Downloader, (Down)load Kolors Model
     | Pre-?processor(\s*\(.*\))?$          # comfyui_controlnet_aux and its relatives
     | \bVFI$                               # frame interpolation
     | ^SeedVR2 | ^FlashVSR | ^LayerMask:? | ^\[Comfy3D\]\ Load
@@ -29,19 +28,19 @@ _FETCHES = re.compile(
     """,
     re.VERBOSE,
 )
-# Frontend-only nodes, notes, displays, savers, and plain texts: nothing that stands in them is loaded.
+# Notes, labels, wires and constants: whatever stands in them, nobody loads it from there.
 _SPEAKS = re.compile(
     r"""
     ^(Markdown)?Note | \bNotes?\b | ^Label\b | ^Bookmark | ^(Set|Get)Node$ | ^easy\ (set|get)Node$
     | ^Reroute | ^PrimitiveNode$ | ^Primitive(String|Int|Float|Boolean)
-    | Show\ ?(Text|Any|Anything)\b | ^Display | ^Preview | \bDebug\b | \bInfo\b
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_SAVES = re.compile(r"Save|Export|Quantize", re.IGNORECASE)
-_TEXT = re.compile(r"Text|String|Prompt|Wildcard|DetailerPipe|Concatenate|Regex", re.IGNORECASE)
-_LOAD = re.compile(r"Load", re.IGNORECASE)
-_LOADS = re.compile(r"Load|Lora|Ckpt|Checkpoint|Encoder|Model|Apply|Stack|Select", re.IGNORECASE)
+# These show or save what they are given, unless they say that they load; texts, unless they say what they do with it.
+_SHOWS = re.compile(r"Show ?(Text|Any)|^Display|^Preview|\bDebug\b|\bInfo\b|Save|Export|Quantize(?!d)", re.IGNORECASE)
+_LOADS = re.compile(r"Load", re.IGNORECASE)
+_TEXTS = re.compile(r"Text|String|Prompt|Wildcard|DetailerPipe|Concatenate|Regex", re.IGNORECASE)
+_HANDLES = re.compile(r"Load|Lora|Ckpt|Checkpoint|Encoder|Model|Apply|Stack|Select", re.IGNORECASE)
 
 
 def behaviour_of(node_type: str) -> Behaviour:
@@ -49,13 +48,11 @@ def behaviour_of(node_type: str) -> Behaviour:
         return Behaviour.LOADS
     if _FETCHES.search(node_type):
         return Behaviour.FETCHES
-    if node_type in TEXT_NODES or _SPEAKS.search(node_type):
+    if _SPEAKS.search(node_type):
         return Behaviour.SPEAKS
-    if _SAVES.search(node_type) and not _LOAD.search(node_type):
-        return Behaviour.SPEAKS
-    if _TEXT.search(node_type) and not _LOADS.search(node_type):
-        return Behaviour.SPEAKS
-    return Behaviour.LOADS
+    shows = _SHOWS.search(node_type) and not _LOADS.search(node_type)
+    only_text = _TEXTS.search(node_type) and not _HANDLES.search(node_type)
+    return Behaviour.SPEAKS if shows or only_text else Behaviour.LOADS
 
 
 def only_helps_typing(input_name: str) -> bool:

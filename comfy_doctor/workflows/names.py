@@ -21,11 +21,10 @@ _SWITCHES = ("on", "active", "enabled")
 
 
 class Named(NamedTuple):
-    """A string found in a widget value. `on` is False where its own row is switched off; `row` is True in such rows."""
+    """A string found in a widget value. `on` is False where its own row is switched off."""
 
     text: str
     on: bool = True
-    row: bool = False
 
 
 def looks_like_model(value: Any) -> bool:
@@ -52,10 +51,9 @@ def strings_in(value: Any, *, depth: int = _MAX_VALUE_DEPTH) -> Iterator[Named]:
             yield from strings_in(entry, depth=depth - 1)
     elif isinstance(value, dict) and depth:
         on = all(value.get(switch, True) is not False for switch in _SWITCHES)
-        for key, entry in value.items():
-            if key not in _SWITCHES:
-                for named in strings_in(entry, depth=depth - 1):
-                    yield Named(named.text, named.on and on, row=True)
+        for entry in value.values():
+            for named in strings_in(entry, depth=depth - 1):
+                yield Named(named.text, named.on and on)
 
 
 def lora_tags(text: str) -> list[str]:

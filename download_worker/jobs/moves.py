@@ -191,7 +191,9 @@ def paused(at: str, *, pause: bool) -> Move:
 
 def prioritised(priority: int, at: str) -> Move:
     def move(job: Job) -> Job:
-        return job if job.priority == priority else _moved(job, at, f"Priority {priority}", priority=priority)
+        if not job.live or job.priority == priority:
+            return job
+        return _moved(job, at, f"Priority {priority}", priority=priority)
 
     return move
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from loguru import logger
 from sqlalchemy import Connection, Engine, Row, Select, TextClause, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -60,12 +61,15 @@ class SqlLedger:
                 attempts=jobs.c.attempts + 1,
                 tries=jobs.c.tries + 1,
             )
-            .returning(*_JOB_FIELDS)
+            .returning(jobs.c.seq)
         )
         with writing(self._engine) as connection:
             _wake_the_due(connection, now)
-            row = connection.execute(taken).one_or_none()
-        return None if row is None else _job(row)
+            while (seq := connection.execute(taken).scalar_one_or_none()) is not None:
+                if (job := _whole(connection, seq)) is not None:
+                    return job
+                _fail_damaged(connection, seq, iso(now))
+        return None
 
     def change(self, claim: Claim, move: Move) -> Job:
         with writing(self._engine) as connection:
@@ -118,7 +122,7 @@ class SqlLedger:
             (WAITING, (jobs.c.priority.desc(), jobs.c.seq)),
             (ENDED, (jobs.c.seq.desc(),)),
         )
-        found: list[Row[Any]] = []
+        found: list[Job] = []
         skip = question.offset
         with snapshot(self._engine) as connection:  # a job that moves on meanwhile is listed once
             for where, order in segments:
@@ -126,13 +130,14 @@ class SqlLedger:
                 left = question.limit - len(found)
                 if left <= 0:
                     break
-                rows = connection.execute(asked.limit(left).offset(skip)).all()
-                if rows:
+                page = _read(connection, asked.limit(left).offset(skip))
+                if page:
                     skip = 0
                 elif skip:
-                    skip -= connection.execute(_asked(select(func.count()), where, question)).scalar_one()
-                found += rows
-        return [_job(row) for row in found]
+                    passed = connection.execute(_asked(select(func.count()), where, question)).scalar_one()
+                    skip = max(0, skip - passed)
+                found += page
+        return found
 
     def counts(self) -> Mapping[Status, int]:
         with reading(self._engine) as connection:
@@ -204,8 +209,48 @@ def _asked(selection: Select[Any], where: TextClause, question: Question) -> Sel
     return asked
 
 
+def _read(connection: Connection, asked: Select[Any]) -> list[Job]:
+    """The jobs that a query finds; a damaged row is left out and does not hide the others."""
+    try:
+        return [_job(row) for row in connection.execute(asked)]
+    except ValueError:
+        seqs = connection.execute(asked.with_only_columns(jobs.c.seq)).scalars().all()
+        return [job for seq in seqs if (job := _whole(connection, seq)) is not None]
+
+
+def _whole(connection: Connection, seq: int) -> Job | None:
+    """None when the row is no job any more: edited by hand, or by a failing disk (faults P11, Q6)."""
+    try:
+        return _job(connection.execute(select(*_JOB_FIELDS).where(jobs.c.seq == seq)).one())
+    except ValueError as error:
+        logger.error("row {} of the ledger is damaged: {}", seq, type(error).__name__)
+        return None
+
+
+def _fail_damaged(connection: Connection, seq: int, at: str) -> None:
+    """It keeps no worker from the next job. What it was stays in the row, for a person to see."""
+    reason = "its row in the ledger is damaged"
+    values = {
+        "status": Status.FAILED,
+        "worker": None,
+        "lease": None,
+        "ended_at": at,
+        "history": [{"timestamp": at, "event": f"Failed ({Code.INTERNAL}): {reason}"}],
+        "result": {"code": Code.INTERNAL, "reason": reason},
+    }
+    connection.execute(update(jobs).where(jobs.c.seq == seq).values(values))
+
+
 def _find(connection: Connection, job_id: JobId) -> Job:
     """By its whole id, or by a beginning that only one job has."""
+    try:
+        return _found(connection, job_id)
+    except ValueError as error:
+        message = f"the row of job {job_id[:40]!a} in the ledger is damaged"
+        raise BadRequest(Code.UNKNOWN_JOB, message, hint="restore the ledger, or hand the job in again") from error
+
+
+def _found(connection: Connection, job_id: JobId) -> Job:
     row = connection.execute(select(*_JOB_FIELDS).where(jobs.c.job_id == job_id).with_for_update()).one_or_none()
     if row is None and len(job_id) >= 4:
         # U+007F sorts behind every sign of an id

@@ -70,6 +70,7 @@ def test_a_ui_workflow_beside_its_prompt_is_preferred() -> None:
         {"Black Forest Labs": "logo/bfl.png"},
         {"nodes": [{"id": "pack", "name": "registry answer"}], "total": 1},
         {"nodes": [{"id": "pack"}], "links": []},
+        {"nodes": [{"id": 1, "type": "pack"}], "total": 1},
         {"custom_nodes": [{"title": "x"}]},
         {"3": {"class_type": "X"}},
         "text",
@@ -183,32 +184,10 @@ def test_a_container_that_is_not_read_yet_is_not_called_empty(tmp_path: Path) ->
     assert (document.container, document.failed) == ("webp", True)
 
 
-KEYS = [
-    "id",
-    "type",
-    "mode",
-    "inputs",
-    "link",
-    "widget",
-    "name",
-    "links",
-    "nodes",
-    "widgets_values",
-    "properties",
-    "models",
-    "proxyWidgets",
-    "url",
-    "hash",
-    "definitions",
-    "subgraphs",
-    "extra",
-    "groupNodes",
-    "origin_id",
-    "origin_slot",
-    "target_id",
-    "target_slot",
-    "class_type",
-]
+KEYS = """
+id type mode inputs link widget name links nodes widgets_values properties models proxyWidgets url hash
+definitions subgraphs extra groupNodes origin_id origin_slot target_id target_slot class_type
+""".split()  # noqa: SIM905 - a list of two dozen words reads better so
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-20, 20) | st.floats() | st.text(max_size=6) | st.just("a.safetensors"),
     lambda inner: (

@@ -144,6 +144,18 @@ def test_a_computed_link_into_an_instance_leaves_no_need() -> None:
     assert names(body) == {}
 
 
+def test_the_list_of_an_instance_is_right_where_its_named_values_are_stale() -> None:
+    named = {"ckpt_name": "stale.ckpt"}
+    body = ui(node(11, "inside", "new.ckpt", widgets_values_named=named), subgraphs=[loader_inside("inner.ckpt")])
+    assert names(body) == {"new.ckpt": True}
+
+
+def test_named_values_of_an_instance_count_where_the_list_is_missing() -> None:
+    named = {"ckpt_name": "new.ckpt"}
+    body = ui(node(11, "inside", widgets_values_named=named), subgraphs=[loader_inside("inner.ckpt")])
+    assert names(body) == {"new.ckpt": True}
+
+
 def test_slots_that_feed_no_widget_take_no_value() -> None:
     """The instance's values are in the order of those slots only that lead to a widget."""
     inner = node(1, LOADER, "stale.ckpt", inputs=[widget("ckpt_name", 7)])
@@ -196,6 +208,8 @@ def test_a_subgraph_that_holds_itself_is_refused() -> None:
 
 def test_a_few_kilobytes_that_unfold_to_billions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ui_graph, "MAX_NODES", 10_000)
+    with pytest.raises(TooLarge, match="10000 nodes"):
+        graph_of_ui(ui(*(node(n, "KSampler") for n in range(10_001))))
     levels = [subgraph(f"s{n}", *(node(i, f"s{n + 1}") for i in range(10))) for n in range(9)]
     with pytest.raises(TooLarge, match="unfolds to more"):
         graph_of_ui(ui(node(1, "s0"), subgraphs=[*levels, subgraph("s9", node(1, LOADER, "a.ckpt"))]))
@@ -218,6 +232,13 @@ def test_a_group_node_with_hidden_widgets_still_deals_its_model_names_in_order()
     body = ui(node(1, "workflow>g", "new.ckpt", 5, "new.vae.pt"), **group(*inner))
     needs = needs_of(graph_of_ui(body), "w").models
     assert {(need.folder, need.name) for need in needs} == {("checkpoints", "new.ckpt"), ("vae", "new.vae.pt")}
+
+
+def test_a_group_node_may_hold_a_model_where_its_definition_holds_none() -> None:
+    inner = (node(-1, "LoraLoader", "None", 1, 1), node(-1, LOADER, "stale.ckpt"))
+    body = ui(node(1, "workflow>g", "new.safetensors", 1, 1, "new.ckpt"), **group(*inner))
+    needs = needs_of(graph_of_ui(body), "w").models
+    assert {(need.folder, need.name) for need in needs} == {("loras", "new.safetensors"), ("checkpoints", "new.ckpt")}
 
 
 def test_a_group_that_nothing_uses_asks_for_nothing() -> None:
@@ -256,12 +277,18 @@ def test_inputs_name_the_values_when_all_widgets_are_listed_and_a_seed_has_its_c
     assert {(need.folder, need.name) for need in needs} == {("loras", "l.safetensors"), ("vae", "v.safetensors")}
 
 
+def test_a_lora_manager_list_is_wrapped_in_the_api() -> None:
+    rows = {"__value__": [{"name": "ink", "strength": 1, "active": True}]}
+    body = {"1": {"class_type": "Lora Loader (LoraManager)", "inputs": {"loras": rows}}}
+    assert [mention.name for mention in needs_of(graph_of_api(body), "w").mentions] == ["ink"]
+
+
 def test_an_api_link_leaves_no_value_and_a_text_node_hands_its_text_on() -> None:
     body = {
         "1": {"class_type": "PrimitiveString", "inputs": {"value": "real.ckpt"}},
         "2": {"class_type": LOADER, "inputs": {"ckpt_name": ["1", 0]}},
         "57:8": {"class_type": "VAELoader", "inputs": {"vae_name": ["9", 0]}},
-        "9": {"class_type": "Choose", "inputs": {}},
+        "9": {"class_type": "ShowText|pysssss", "inputs": {"value": "shown.safetensors"}},
     }
     needs = needs_of(graph_of_api(body), "w").models
     assert [(need.name, need.uses[0].node_id) for need in needs] == [("real.ckpt", "2")]

@@ -132,6 +132,14 @@ def test_an_unknown_loader_without_names_gets_its_folder_from_its_own_name(kind:
     assert need.folder == folder
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["DP Load Checkpoint With Info", "Downloaded Checkpoint Loader", "QuantizedLoraPatcher", "LoraLoaderFromText"],
+)
+def test_words_of_other_trades_do_not_hide_a_loader(kind: str) -> None:
+    assert [need.name for need in wanted(node(1, kind, "a.safetensors")).models] == ["a.safetensors"]
+
+
 def test_power_lora_rows_count_by_their_switch() -> None:
     rows = [
         {"type": "PowerLoraLoaderHeaderWidget"},

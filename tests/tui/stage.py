@@ -27,7 +27,7 @@ PATIENCE_STEPS = 400
 
 
 class NotedCounter(Counter):
-    """Notes every verb. `trouble` makes every question fail, `gate` keeps questions waiting until it is set."""
+    """Notes every verb. `trouble` makes questions fail, `refusal` verbs, `gate` keeps questions waiting until it is set."""
 
     def __init__(self, ledger: MemoryLedger) -> None:
         super().__init__(ledger, MemoryBell(), FakeClock(NOW, Instant("boot-1", 1000.0)), lambda url: None)
@@ -35,6 +35,7 @@ class NotedCounter(Counter):
         self.questions: list[Question] = []
         self.threads: set[int] = set()
         self.trouble: Trouble | None = None
+        self.refusal: Trouble | None = None
         self.gate = threading.Event()
         self.gate.set()
 
@@ -85,8 +86,8 @@ class NotedCounter(Counter):
     def _note(self, *verb: object) -> None:
         self.threads.add(threading.get_ident())
         self.verbs.append(verb)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.refusal is not None:
+            raise self.refusal
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Stage:
     counter: NotedCounter
     ledger: MemoryLedger
     wall: list[datetime]
+    ticks_by_itself: bool
 
     @property
     def table(self) -> JobTable:
@@ -117,6 +119,8 @@ class Stage:
         for _ in range(PATIENCE_STEPS):
             if condition():
                 return
+            if not self.ticks_by_itself:
+                self.app._tick()
             await self.pilot.pause(0.01)
         raise AssertionError("it did not happen; the screen is\n" + "\n".join(self.screen()))
 
@@ -141,13 +145,18 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    jobs: Sequence[Job], *, size: tuple[int, int] = (160, 45), workers: Callable[[], int] | None = lambda: 1
+    jobs: Sequence[Job],
+    *,
+    size: tuple[int, int] = (120, 32),
+    workers: Callable[[], int] | None = lambda: 1,
+    refresh_seconds: float | None = None,
 ) -> AsyncIterator[Stage]:
+    """Without `refresh_seconds` the stage ticks only while it waits for something, so that pressing keys is fast."""
     ledger, wall = ledger_of(jobs), [NOW]
     counter = NotedCounter(ledger)
-    app = Dashboard(counter, workers=workers, now=lambda: wall[0], refresh_seconds=0.02)
+    app = Dashboard(counter, workers=workers, now=lambda: wall[0], refresh_seconds=refresh_seconds or 3600.0)
     async with app.run_test(size=size, notifications=True) as pilot:
-        on_stage = Stage(app, pilot, counter, ledger, wall)
+        on_stage = Stage(app, pilot, counter, ledger, wall, refresh_seconds is not None)
         try:
             await on_stage.until(lambda: on_stage.line("counts"))
             yield on_stage

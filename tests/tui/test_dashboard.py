@@ -23,6 +23,10 @@ def by_name(on: Stage, name: str) -> Job:
     return next(job for job in on.ledger.jobs() if name in job.model_info.expected_filename)
 
 
+def chip(on: Stage, bar: str, key: str) -> Chip:
+    return next(chip for chip in on.app.query(f"#{bar} Chip").results(Chip) if chip.key.key == key)
+
+
 def notes(on: Stage) -> list[str]:
     return [note.message for note in on.app._notifications]
 
@@ -31,16 +35,14 @@ def notes(on: Stage) -> list[str]:
 
 
 async def test_a_live_job_moves_within_a_tick_and_its_end_is_seen() -> None:
-    async with stage(evening()) as on:
+    async with stage(evening(), refresh_seconds=0.02) as on:
         job = by_name(on, "flux1-dev")
         await on.until(lambda: any("40 %" in line and "38.2 MB/s" in line for line in on.screen()))
         on.change(job, progress=progress(8.4e9, 11.9e9, 51e6))
         await on.until(lambda: any("70 %" in line and "51.0 MB/s" in line for line in on.screen()))
         on.change(job, status=Status.SUCCESS, worker=None, history=history((0, "In place")))
         await on.until(lambda: on.line("counts").startswith("○ 5 PENDING   ↓ 2 DOWNLOADING"))
-        await on.until(
-            lambda: any("SUCCESS" in line and "flux1-dev" in line and "just now" in line for line in on.screen())
-        )
+        await on.until(lambda: any("flux1-dev" in line and "just now" in line for line in on.screen()))
 
 
 async def test_a_new_job_appears_and_is_counted() -> None:
@@ -123,7 +125,7 @@ async def test_when_the_selected_job_leaves_the_list_the_next_one_is_selected() 
 
 async def test_a_scrolled_list_keeps_its_selected_job_where_it_is_on_the_screen() -> None:
     async with stage([make_job() for _ in range(60)], size=NARROW) as on:
-        await on.pilot.press(*["pagedown"] * 2)
+        await on.pilot.press(*["pagedown"] * 2, *["up"] * 4)
         selected, line = on.table.selected, _line_of_cursor(on)
         for _ in range(3):
             on.ledger.add(make_job(priority=5))
@@ -187,10 +189,11 @@ async def test_a_cancel_that_is_not_agreed_to_asks_for_nothing() -> None:
 async def test_a_cancel_is_of_the_job_that_was_named_whatever_moved_meanwhile() -> None:
     async with stage(evening()) as on:
         job = by_name(on, "flux1-dev")
+        await on.pilot.press("f")
         await on.select(job)
         await on.pilot.press("c")
-        on.change(job, worker=None, status=Status.PENDING, priority=-9)
-        await on.until(lambda: on.ids[0] != job.job_id)
+        on.change(job, worker=None, status=Status.SUCCESS)
+        await on.until(lambda: job.job_id not in on.ids)
         await on.pilot.press("y")
         await on.until(lambda: on.counter.verbs)
         assert on.counter.verbs == [("cancel", job.job_id)]
@@ -233,23 +236,19 @@ async def test_keys_in_the_bar_and_in_the_pane_can_be_clicked() -> None:
     async with stage(evening()) as on:
         failed = by_name(on, "detail_tweaker")
         await on.select(failed)
-        await on.pilot.click(
-            next(chip for chip in on.app.query("#pane-keys Chip").results(Chip) if chip.key.key == "r")
-        )
+        await on.pilot.click(chip(on, "pane-keys", "r"))
         await on.until(lambda: on.counter.verbs == [("retry", failed.job_id)])
-        await on.pilot.click(next(chip for chip in on.app.query("#keys Chip").results(Chip) if chip.key.key == "P"))
+        await on.pilot.click(chip(on, "keys", "P"))
         await on.until(lambda: on.counter.verbs[-1] == ("pause_queue",))
 
 
 async def test_a_refusal_is_shown_with_its_next_step_and_without_markup() -> None:
     async with stage(evening()) as on:
-        on.counter.trouble = GiveUp(
-            Code.STORAGE, "cannot write [@click=app.quit]here[/] \x1b]52;c;x\x07", hint="do [b]this"
-        )
+        on.counter.refusal = GiveUp(Code.STORAGE, "cannot [@click=app.quit]write[/] \x1b]52;c;x\x07", hint="do [b]this")
         await on.pilot.press("P")
         await on.until(lambda: notes(on))
-        assert notes(on) == ["cannot write [@click=app.quit]here[/] \\x1b]52;c;x\\x07\nNext: do [b]this"]
-        await on.until(lambda: any("[@click=app.quit]here[/]" in line for line in on.screen()))
+        assert notes(on) == ["cannot [@click=app.quit]write[/] \\x1b]52;c;x\\x07\nNext: do [b]this"]
+        await on.until(lambda: any("[@click=app.quit]write[/]" in line for line in on.screen()))
 
 
 # Choosing what to see
@@ -268,7 +267,6 @@ async def test_f_goes_round_the_filters() -> None:
 
 async def test_a_filter_can_be_clicked() -> None:
     async with stage(evening()) as on:
-        await on.pilot.click(on.app.query(Tab).results(Tab).__iter__().__next__())
         await on.pilot.click(list(on.app.query(Tab))[2])
         await on.until(lambda: len(on.ids) == 3)
 
@@ -405,6 +403,9 @@ async def test_nothing_waits_for_a_slow_ledger_and_looks_do_not_pile_up() -> Non
         for _ in range(5):
             await on.pilot.press("down")
         assert on.table.selected == on.ids[5]
+        for _ in range(5):
+            on.app._tick()
+            await on.pilot.pause()
         assert len(on.counter.questions) == asked + 1
         on.wall[0] = NOW + timedelta(seconds=9)
         await on.until(lambda: "has not answered for 0:09" in on.line("notices"))
@@ -417,7 +418,7 @@ async def test_every_call_of_the_counter_is_made_in_a_thread() -> None:
         assert threading.get_ident() not in on.counter.threads
 
 
-async def test_a_look_that_was_overtaken_by_a_search_is_not_shown() -> None:
+async def test_a_search_during_a_slow_look_is_answered_by_the_next_one() -> None:
     async with stage(evening()) as on:
         await on.looks(1)
         on.counter.gate.clear()

@@ -8,9 +8,10 @@ is felt at once, whatever a name server or a silent host does; such a thread end
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -94,6 +95,7 @@ class LanguageModel:
         http = openai.DefaultHttpxClient(
             timeout=httpx2.Timeout(left, connect=min(left, self._settings.connect_timeout_seconds)),
             follow_redirects=False,
+            verify=_trusted(self._settings.use_environment_proxies),
             trust_env=self._settings.use_environment_proxies,
             event_hooks={"response": [lambda response: _bound(response, deadline)]},
         )
@@ -159,6 +161,12 @@ def _in_time(call: Callable[[], str], leash: Leash, deadline: float) -> str:
     if outcome is None or isinstance(outcome, Exception):
         raise outcome or TimeoutError
     return outcome
+
+
+@cache
+def _trusted(environment: bool) -> ssl.SSLContext:
+    """The certificates of all requests: reading them takes longer than many an answer."""
+    return httpx2.create_ssl_context(trust_env=environment)
 
 
 class _BoundedBody(httpx2.SyncByteStream):

@@ -1,0 +1,439 @@
+"""Rooms: what a dead owner left is taken over, what a stopped one holds is copied, and no crash in between loses it."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from download_worker import room as room_module
+from download_worker.errors import Code, GiveUp, LostClaim, TryLater
+from download_worker.jobs.job import JobId
+from download_worker.room import (
+    MAX_JOURNAL_BYTES,
+    STAGING_BESIDE_MODELS,
+    Identity,
+    Journal,
+    Room,
+    entered,
+    is_occupied,
+    leave_for_good,
+    source_key,
+    staging_for,
+    storage_errors,
+)
+
+JOB = JobId("00000001-0000-4000-8000-000000000000")
+SOURCE = source_key("https://h.example/x")
+DURABLE = b"durable!"
+TAIL = b"not flushed"
+NOTED = Journal(
+    source=SOURCE, etag='"e"', last_modified="Mon", total=99, durable_bytes=len(DURABLE), content_type="x/y"
+)
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Path:
+    return tmp_path / "staging"
+
+
+def leave_behind(staging: Path, attempts: int, journal: Journal = NOTED, data: bytes = DURABLE + TAIL) -> Room:
+    with entered(staging, JOB, attempts) as room:
+        room.part.write_bytes(data)
+        room.note(journal)
+    return room
+
+
+@pytest.fixture
+def zombie(staging: Path) -> Iterator[Room]:
+    """A room whose owner is stopped, not dead: its lock is held."""
+    room = leave_behind(staging, 1)
+    with FileLock(room.folder / "lock", thread_local=False):
+        yield room
+
+
+def halls(staging: Path) -> list[str]:
+    return sorted(path.name for path in (staging / JOB).iterdir())
+
+
+def test_the_first_room_is_empty_private_and_locked(staging: Path) -> None:
+    with entered(staging, JOB, 1) as room:
+        assert room.journal() is None
+        assert room.whole_file() is None
+        assert not room.part.exists()
+        assert is_occupied(staging, JOB)
+        for folder in (room.folder, room.folder.parent):
+            assert os.name != "posix" or folder.stat().st_mode & 0o777 == 0o700
+    assert not is_occupied(staging, JOB)
+
+
+def test_p1_a_dead_owners_room_is_taken_over_in_one_step_with_all_its_bytes(staging: Path) -> None:
+    inode = leave_behind(staging, 1).part.stat().st_ino
+    with entered(staging, JOB, 2) as room:
+        assert room.journal() == NOTED
+        assert room.part.read_bytes() == DURABLE + TAIL
+        assert room.part.stat().st_ino == inode, "renamed, not copied"
+        assert halls(staging) == ["2"]
+
+
+def test_a_whole_file_stays_whole_for_the_next_owner(staging: Path) -> None:
+    with entered(staging, JOB, 1) as room:
+        room.part.write_bytes(DURABLE)
+        whole = Journal(SOURCE, durable_bytes=8, total=8, sha256="a" * 64, identity=Identity.of(room.part.stat()))
+        room.note(whole)
+    with entered(staging, JOB, 5) as room:
+        assert room.whole_file() == whole
+
+
+def test_p4_from_a_stopped_owner_only_the_durable_bytes_are_copied_and_its_paths_are_gone(
+    staging: Path, zombie: Room
+) -> None:
+    with zombie.part.open("ab") as still_open, entered(staging, JOB, 2) as room:
+        still_open.write(b"from the dead")
+        still_open.flush()
+        assert room.part.read_bytes() == DURABLE
+        assert room.journal() == NOTED
+        assert not zombie.folder.exists()
+        with pytest.raises(FileNotFoundError):
+            zombie.note(NOTED)
+        assert halls(staging) == ["2"]
+
+
+def test_p4_a_file_that_somebody_may_still_write_to_is_not_whole_any_more(staging: Path) -> None:
+    room = leave_behind(staging, 1, data=DURABLE)
+    room.note(Journal(SOURCE, durable_bytes=8, total=8, sha256="a" * 64, identity=Identity.of(room.part.stat())))
+    with FileLock(room.folder / "lock", thread_local=False), entered(staging, JOB, 2) as fresh:
+        assert fresh.whole_file() is None
+        journal = fresh.journal()
+        assert journal is not None
+        assert (journal.durable_bytes, journal.sha256, journal.identity) == (8, None, None)
+
+
+def test_p4_an_owner_that_wakes_up_too_late_finds_no_room_and_harms_none(staging: Path) -> None:
+    with entered(staging, JOB, 2) as room:
+        room.part.write_bytes(DURABLE)
+        room.note(NOTED)
+        with pytest.raises(LostClaim), entered(staging, JOB, 1):
+            pytest.fail("a former claim got a room")
+        assert room.journal() == NOTED
+        assert room.part.read_bytes() == DURABLE
+    with pytest.raises(LostClaim), entered(staging, JOB, 1):
+        pytest.fail("also when the later owner is between two tries")
+    assert halls(staging) == ["2"]
+
+
+def test_the_most_advanced_of_several_rooms_is_taken_and_the_others_go(staging: Path) -> None:
+    for number, durable in ((3, 2), (7, 8), (10, 4)):
+        folder = staging / JOB / str(number)
+        folder.mkdir(parents=True)
+        (folder / "part").write_bytes(DURABLE)
+        Room(folder).note(Journal(SOURCE, durable_bytes=durable))
+    (staging / JOB / "9.new").mkdir()
+    (staging / JOB / ".DS_Store").touch()
+    with entered(staging, JOB, 11) as room:
+        journal = room.journal()
+        assert journal is not None
+        assert journal.durable_bytes == 8
+        assert halls(staging) == [".DS_Store", "11"], "half a copy of a killed owner goes as well"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        '"journal"',
+        "17",
+        '{"durable_bytes": 3}',
+        '{"source": 1, "durable_bytes": 3}',
+        '{"source": "s", "durable_bytes": "3"}',
+        '{"source": "s", "durable_bytes": 3.0}',
+        '{"source": "s", "durable_bytes": true}',
+        '{"source": "s", "durable_bytes": -1}',
+        '{"source": "s", "durable_bytes": 1e999}',
+        '{"source": "s", "durable_bytes": 3, "identity": "abc"}',
+        '{"source": "s", "durable_bytes": 3, "identity": [1, 2]}',
+        '{"source": "s", "durable_bytes": 3, "etag": {}}',
+        "[" * 16_000,
+        "\udc80".encode("utf-8", "surrogatepass").decode("latin-1"),
+        json.dumps({"source": "s" * MAX_JOURNAL_BYTES, "durable_bytes": 3}),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_d13_a_torn_or_senseless_journal_is_none(staging: Path, text: str) -> None:
+    room = leave_behind(staging, 1)
+    (room.folder / "journal.json").write_text(text, encoding="latin-1")
+    assert room.journal() is None
+    assert room.whole_file() is None
+    with entered(staging, JOB, 2) as fresh:
+        assert fresh.journal() is None
+
+
+def test_d18_a_journal_that_knows_of_more_bytes_than_there_are_is_none(staging: Path) -> None:
+    room = leave_behind(staging, 1)
+    os.truncate(room.part, len(DURABLE))
+    assert room.journal() == NOTED
+    os.truncate(room.part, len(DURABLE) - 1)
+    assert room.journal() is None
+    room.part.unlink()
+    assert room.journal() is None
+
+
+@pytest.mark.parametrize("change", ["bytes", "mtime", "replaced", "longer"])
+def test_d16_a_whole_file_that_was_touched_since_is_not_whole(staging: Path, change: str) -> None:
+    with entered(staging, JOB, 1) as room:
+        room.part.write_bytes(DURABLE)
+        before = room.part.stat()
+        whole = Journal(SOURCE, durable_bytes=8, total=8, sha256="a" * 64, identity=Identity.of(before))
+        room.note(whole)
+        assert room.whole_file() == whole
+        match change:
+            case "bytes":
+                room.part.write_bytes(b"DURABLE!")
+                os.utime(room.part, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+            case "mtime":
+                os.utime(room.part, ns=(before.st_atime_ns, before.st_mtime_ns - 1))
+            case "longer":
+                os.truncate(room.part, 9)
+                os.utime(room.part, ns=(before.st_atime_ns, before.st_mtime_ns))
+            case "replaced":
+                shutil.copy2(room.part, room.folder / "other")
+                (room.folder / "other").replace(room.part)
+                os.utime(room.part, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert room.whole_file() is None
+
+
+def test_a_journal_without_a_digest_or_an_identity_is_of_no_whole_file(staging: Path) -> None:
+    room = leave_behind(staging, 1, data=DURABLE)
+    identity = Identity.of(room.part.stat())
+    room.note(Journal(SOURCE, durable_bytes=8, identity=identity))
+    assert room.whole_file() is None
+    room.note(Journal(SOURCE, durable_bytes=8, sha256="a" * 64))
+    assert room.whole_file() is None
+
+
+def test_an_emptied_room_knows_nothing_twice(staging: Path) -> None:
+    room = leave_behind(staging, 1)
+    room.empty()
+    room.empty()
+    assert room.journal() is None
+    assert not room.part.exists()
+
+
+def test_leaving_for_good_twice_is_leaving_once_and_touches_no_other_job(staging: Path) -> None:
+    leave_behind(staging, 1)
+    (staging / "another").mkdir()
+    leave_for_good(staging, JOB)
+    leave_for_good(staging, JOB)
+    assert [path.name for path in staging.iterdir()] == ["another"]
+
+
+def test_the_hidden_staging_beside_models_goes_with_its_last_job(tmp_path: Path) -> None:
+    beside = tmp_path / "models" / STAGING_BESIDE_MODELS
+    leave_behind(beside, 1)
+    (beside / "another").mkdir()
+    leave_for_good(beside, JOB)
+    assert beside.exists()
+    (beside / "another").rmdir()
+    leave_for_good(beside, JOB)
+    assert not beside.exists()
+    home = tmp_path / "staging"
+    leave_behind(home, 1)
+    leave_for_good(home, JOB)
+    assert home.exists(), "home's own stays"
+
+
+# A crash at any step of a take-over: the next owner finds every durable byte
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Die before the n-th step that changes the disk. Returns how many there were."""
+    seen = 0
+
+    def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen > step:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    for owner, name in (
+        *((Path, name) for name in ("mkdir", "rename", "replace", "open", "unlink", "rmdir")),
+        *((os, name) for name in ("fsync", "rmdir", "unlink")),
+        (FileLock, "acquire"),
+        (room_module.shutil, "rmtree"),
+    ):
+        monkeypatch.setattr(owner, name, deadly(getattr(owner, name)))
+    return lambda: seen
+
+
+@pytest.fixture
+def quick_collection() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("quick_collection")
+@pytest.mark.parametrize("former", ["dead", "stopped"])
+def test_p2_a_crash_at_any_step_of_a_takeover_loses_nothing(staging: Path, former: str) -> None:
+    steps = 0
+    while True:
+        shutil.rmtree(staging, ignore_errors=True)
+        left = leave_behind(staging, 1)
+        lock = FileLock(left.folder / "lock", thread_local=False)
+        if former == "stopped":
+            lock.acquire()
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(steps, patch)
+            try:
+                with entered(staging, JOB, 2):
+                    pass
+                killed = False
+            except Killed:
+                killed = True
+        gc.collect()  # a process that has ended holds no lock
+        for attempts in (3, 4):
+            with entered(staging, JOB, attempts) as room:
+                assert room.journal() == NOTED, f"killed at step {steps}"
+                assert room.part.read_bytes()[: len(DURABLE)] == DURABLE
+                assert halls(staging) == [str(attempts)]
+        lock.release()
+        if not killed:
+            break
+        steps += 1
+    assert steps >= (6 if former == "dead" else 12), "every step was tried"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("former", ["dead", "stopped"])
+def test_d1_d4_a_disk_that_fails_in_a_takeover_is_told_and_nothing_is_lost(
+    staging: Path, former: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = leave_behind(staging, 1)
+    lock = FileLock(left.folder / "lock", thread_local=False)
+    if former == "stopped":
+        lock.acquire()
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError(number, os.strerror(number), str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail)
+        with pytest.raises(TryLater if number == errno.ENOSPC else GiveUp), entered(staging, JOB, 2):
+            pytest.fail("a room that could not be made was entered")
+    gc.collect()
+    with entered(staging, JOB, 3) as room:
+        assert room.journal() == NOTED
+    lock.release()
+
+
+# What a disk says
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"),
+    [
+        (errno.ENOSPC, TryLater, Code.DISK_FULL),
+        (errno.EDQUOT, TryLater, Code.DISK_FULL),
+        (errno.EFBIG, TryLater, Code.DISK_FULL),
+        (errno.EACCES, GiveUp, Code.PERMISSION),
+        (errno.EPERM, GiveUp, Code.PERMISSION),
+        (errno.EIO, GiveUp, Code.STORAGE),
+        (errno.EROFS, GiveUp, Code.STORAGE),
+        (errno.ENAMETOOLONG, GiveUp, Code.STORAGE),
+    ],
+)
+def test_d1_d4_d6_d7_what_a_disk_says_is_translated_and_names_the_path(
+    number: int, kind: type[Exception], code: Code
+) -> None:
+    with pytest.raises((TryLater, GiveUp)) as told, storage_errors(Path("/srv/here")):
+        raise OSError(number, os.strerror(number))
+    assert type(told.value) is kind
+    assert told.value.code is code
+    assert "/srv/here" in told.value.message
+    assert isinstance(told.value.__cause__, OSError)
+
+
+def test_what_is_no_fault_of_the_disk_passes() -> None:
+    with pytest.raises(LostClaim), storage_errors(Path("/srv/here")):
+        raise LostClaim
+
+
+# Volumes
+
+
+@pytest.fixture
+def other_volume(tmp_path: Path) -> Iterator[Path]:
+    mount = shutil.which("mount")
+    if mount is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can mount another volume")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    done = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(volume)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no volume can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield volume
+    finally:
+        subprocess.run(["umount", str(volume)], check=True)
+
+
+def test_on_one_volume_staging_is_homes_also_before_any_folder_exists(tmp_path: Path) -> None:
+    home, models = tmp_path / "home/staging", tmp_path / "ComfyUI/models"
+    assert staging_for(models / "loras/a/b/x.pt", home, models) == home
+
+
+def test_d3_models_on_another_volume_have_their_staging_beside_them(tmp_path: Path, other_volume: Path) -> None:
+    models = other_volume / "models"
+    target = models / "loras/x.pt"
+    assert staging_for(target, tmp_path / "staging", models) == models / STAGING_BESIDE_MODELS
+
+
+def test_d3_a_model_folder_that_links_to_another_volume_has_one_of_its_own(tmp_path: Path, other_volume: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "loras").symlink_to(other_volume, target_is_directory=True)
+    home = tmp_path / "staging"
+    assert staging_for(models / "loras/sub/x.pt", home, models) == other_volume.resolve() / STAGING_BESIDE_MODELS
+    assert staging_for(models / "vae/x.pt", home, models) == home
+
+
+def test_d1_a_volume_that_is_really_full_says_so(other_volume: Path) -> None:
+    with entered(other_volume / "staging", JOB, 1) as room:
+        with pytest.raises(TryLater) as full, storage_errors(room.part):
+            room.part.write_bytes(b"\0" * 2 * 1024 * 1024)
+        assert full.value.code is Code.DISK_FULL
+
+
+def test_d6_folders_that_cannot_be_looked_at_are_a_matter_of_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(self: Path, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", forbid)
+    with pytest.raises(GiveUp) as refused:
+        staging_for(tmp_path / "models/loras/x.pt", tmp_path / "staging", tmp_path / "models")
+    assert refused.value.code is Code.PERMISSION
