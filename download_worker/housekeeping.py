@@ -14,17 +14,29 @@ from download_worker.jobs.ledger import Ledger
 from download_worker.process import Workshop
 from download_worker.room import is_occupied, leave_for_good, staging_for, storage_errors
 
-# Jobs that failed with these leave nothing worth keeping; after the others a retry goes on from the bytes on disk.
-_NOTHING_TO_KEEP = frozenset({Code.CANCELLED, Code.REJECTED_BY_RUBRIC, Code.HASH_MISMATCH, Code.BROKEN_STRUCTURE})
+# Jobs that ended like this leave nothing worth keeping; after other failures a retry goes on from the bytes on disk.
+_NOTHING_TO_KEEP = frozenset(
+    {
+        Code.CANCELLED,
+        Code.REJECTED_BY_RUBRIC,
+        Code.HTML,
+        Code.WRONG_TYPE,
+        Code.SIZE_MISMATCH,
+        Code.HASH_MISMATCH,
+        Code.BROKEN_STRUCTURE,
+    }
+)
 
 
 def clear_staging(shop: Workshop) -> None:
-    """Once at start: forget old jobs, then remove rooms that no job can come back to.
+    """Once at start: forget old jobs and rejected files, then remove rooms that no job can come back to.
 
     A staging folder beside models may also hold rooms of another home, whose jobs we do not know: nothing is removed
     while a process works in it.
     """
-    shop.ledger.prune(shop.clock.now() - timedelta(days=shop.settings.keep_days))
+    now = shop.clock.now()
+    shop.ledger.prune(now - timedelta(days=shop.settings.keep_days))
+    shop.quarantine.prune(now)
     for staging in _stagings(shop):
         try:
             with storage_errors(staging):

@@ -117,6 +117,7 @@ def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched
 
 def _fetched(job: Job, url: str, shop: Workshop, room: Room, leash: Leash) -> Fetched:
     """Room 3. A file that is whole in the room comes back at once, and its job never leaves VERIFYING."""
+    shop.rubric.foresee(job.model_info)
     if room.whole_file() is None:
         event = f"Downloading from {public_url(url)} (attempt {job.attempts})"
         shop.ledger.change(job.claim, moves.downloading(event, shop.at()))
@@ -181,5 +182,5 @@ def _as_promised(job: Job) -> Job:
 
 
 def _in_place(job: Job, there: Installed) -> Result:
-    promised = job.result if job.promoting else Result(sha256=job.model_info.sha256, proof="A")
+    promised = job.result if job.promoting else Result(sha256=job.model_info.sha256, proof="B")
     return promised.model_copy(update={"path": str(there.path), "code": None, "reason": None})

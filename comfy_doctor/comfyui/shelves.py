@@ -16,6 +16,7 @@ from pathlib import Path
 from loguru import logger
 
 from comfy_doctor.comfyui.install import Install
+from download_worker.jobs.places import FOLDERS
 
 MAX_FILES_PER_FOLDER = 500_000
 MAX_FOLDER_DEPTH = 32
@@ -82,7 +83,7 @@ class Inventory:
             return found
         if shelf.unread:
             return Lookup(State.UNKNOWN, f"cannot read {shelf.unread[0]}")
-        return Lookup(State.MISSING, f"not in {_or(self._install.roots(folder))}")
+        return Lookup(State.MISSING, f"not in {_searched(self._install, folder)}")
 
     def anywhere(self, name: str) -> Path | None:
         """A file of this name in whatever model folder, for names whose folder is only guessed."""
@@ -126,9 +127,10 @@ def _elsewhere(shelf: Shelf, name: str) -> Lookup | None:
     )
 
 
-def _or(paths: tuple[Path, ...]) -> str:
-    shown = [str(path) for path in paths if path.is_dir()] or [str(paths[0])]
-    return " or ".join(shown)
+def _searched(install: Install, folder: str) -> str:
+    """The directories that were there to be searched; where none is, the one that would be made."""
+    there = [str(path) for path in install.roots(folder) if path.is_dir()]
+    return " or ".join(there) or str(install.models_root / FOLDERS.get(folder, folder))
 
 
 def _walk_all(roots: tuple[Path, ...]) -> Shelf:

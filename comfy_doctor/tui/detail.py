@@ -39,7 +39,7 @@ class DetailPane(Vertical):
         if job is None:
             self._story.say((Part("No job is selected.", Tone.QUIET),))
             return
-        self._story.say(story(job, now, max(20, self._scroll.scrollable_content_region.width)))
+        self._story.say(story(job, now, max(20, self._scroll.scrollable_content_region.width - 1)))
         if job.job_id != self._job_id:
             self._job_id = job.job_id
             self._scroll.scroll_home(animate=False)

@@ -140,17 +140,25 @@ def fitted(text: str, cells: int, *, right: bool = False) -> str:
 
 
 def folded(text: str, cells: int) -> list[str]:
-    """The text in lines of at most this many cells (at least 2), broken at spaces where there are any near the edge."""
+    """The text in lines of at most this many cells (at least 2), broken at a space or after a slash near the edge."""
     width = max(2, cells)
     lines: list[str] = []
     rest = text
     while len(rest) > width * _MAX_CHARS_PER_CELL or cell_len(rest) > width:
         line = _head(rest, width)
-        if rest[len(line)] != " " and (space := line.rfind(" ")) > len(line) // 3:
-            line = line[:space]
+        if rest[len(line)] != " ":
+            line = line[: _break_in(line)]
         lines.append(line.rstrip())
         rest = rest[len(line) :].lstrip(" ")
     return [*lines, rest]
+
+
+def _break_in(line: str) -> int:
+    """Where a line that ends within a word is better broken: at its last space, else after its last slash."""
+    for place in (line.rfind(" "), line.rfind("/") + 1):
+        if place > len(line) // 3:
+            return place
+    return len(line)
 
 
 def _unit_of(count: float) -> int:

@@ -7,9 +7,11 @@ safe here; URLs are shown without their secrets.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+from rich.cells import cell_len
 
 from comfy_doctor.tui import figures
 from comfy_doctor.tui.rows import folder_of, gauge_of, gauge_parts, host_of, left_of, size_of, total_of
@@ -132,9 +134,7 @@ def _file(job: Job, now: datetime, cells: int) -> Iterator[Line]:
         ("worker", foreign(job.worker or "")),
         ("job", foreign(job.job_id)),
     )
-    for label, value in facts:
-        if value:
-            yield from _field(label, value, cells)
+    yield from _fields([(label, value) for label, value in facts if value], cells)
 
 
 def _verdict(verdict: Verdict | None, cells: int) -> Iterator[Line]:
@@ -152,10 +152,12 @@ def _evidence(verdict: Verdict | None, cells: int) -> Iterator[Line]:
     if verdict is None or not verdict.evidence:
         return
     yield _title("Evidence")
-    for document in verdict.evidence[:MAX_STEPS]:
-        step = foreign(document.get("step", "step"), max_chars=40)
-        facts = " · ".join(_facts(document)) or "nothing to note"
-        yield from _field(step, facts, cells)
+    steps = verdict.evidence[:MAX_STEPS]
+    yield from _fields([(_step(step), " · ".join(_facts(step)) or "nothing to note") for step in steps], cells)
+
+
+def _step(document: Mapping[str, Any]) -> str:
+    return foreign(document.get("step", "step"), max_chars=40)
 
 
 def _facts(document: Mapping[str, Any]) -> Iterator[str]:
@@ -181,17 +183,21 @@ def _history(job: Job, now: datetime, cells: int) -> Iterator[Line]:
         return
     yield _title("History")
     events = job.history[::-1]
-    labels = [_clock(event.timestamp, now) for event in events]
-    label_cells = min(cells // 2, max(_LABEL_CELLS, *(len(label) + 2 for label in labels)))
-    for label, event in zip(labels, events, strict=True):
-        yield from _field(label, foreign(event.event), cells, label_cells=label_cells)
+    yield from _fields([(_clock(event.timestamp, now), foreign(event.event)) for event in events], cells)
+
+
+def _fields(facts: Sequence[tuple[str, str]], cells: int) -> Iterator[Line]:
+    """Labels and values in two columns; the first is as wide as its labels, up to half of it all."""
+    label_cells = min(cells // 2, max(_LABEL_CELLS, *(cell_len(label) + 2 for label, _ in facts)))
+    for label, value in facts:
+        yield from _field(label, value, cells, label_cells=label_cells)
 
 
 def _field(
     label: str, value: str, cells: int, tone: Tone = Tone.PLAIN, *, label_cells: int = _LABEL_CELLS
 ) -> Iterator[Line]:
     """A label and its value beside it; the value goes on below itself. A long label gets a line of its own."""
-    if len(label) >= label_cells:
+    if cell_len(label) >= label_cells:
         yield (Part(figures.middle(label, cells), Tone.QUIET),)
         label = ""
     for text in figures.folded(value, cells - label_cells):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comfy_doctor.workflows.graph import MAX_NODES, Graph, Node, TooLarge, Value
+from comfy_doctor.workflows.graph import Budget, Graph, Node, Value
 
 # Core nodes whose only value is a text that others take in by link.
 TEXT_NODES = frozenset({"PrimitiveString", "PrimitiveStringMultiline"})
@@ -18,9 +18,12 @@ TEXT_NODES = frozenset({"PrimitiveString", "PrimitiveStringMultiline"})
 def graph_of_api(body: Mapping[str, Any]) -> Graph:
     """Raises TooLarge."""
     entries = {key: node for key, node in body.items() if isinstance(node, dict) and _is_node(node)}
-    if len(entries) > MAX_NODES:
-        raise TooLarge(f"more than {MAX_NODES} nodes")
-    return Graph(tuple(_node(key, node, entries) for key, node in entries.items()))
+    budget = Budget()
+    nodes = []
+    for key, node in entries.items():
+        budget.enter(len(node["inputs"]))
+        nodes.append(budget.emit(_node(key, node, entries)))
+    return Graph(tuple(nodes))
 
 
 def _is_node(node: Mapping[str, Any]) -> bool:

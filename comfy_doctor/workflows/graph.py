@@ -15,11 +15,52 @@ from comfy_doctor.needs import PackClue
 
 MAX_NODES = 100_000
 MAX_DEPTH = 32
-MAX_STEPS = 2_000_000
+MAX_STEPS = 5_000_000
+MAX_DECLARED = 500
+_CHARS_PER_STEP = 64
 
 
 class TooLarge(Exception):
     """The graph unfolds beyond `MAX_NODES` nodes, `MAX_DEPTH` levels or `MAX_STEPS` steps. The text says which."""
+
+
+class Budget:
+    """Counts what one graph costs, because a few kilobytes of instances and links can unfold to gigabytes."""
+
+    def __init__(self) -> None:
+        self._nodes = 0
+        self._steps = 0
+
+    def enter(self, steps: int) -> None:
+        """Raises TooLarge."""
+        self._nodes += 1
+        self.spend(steps)
+
+    def spend(self, steps: int) -> None:
+        """Raises TooLarge."""
+        self._steps += steps
+        if self._nodes > MAX_NODES or self._steps > MAX_STEPS:
+            raise TooLarge(f"it unfolds to more than {MAX_NODES} nodes or {MAX_STEPS} steps")
+
+    def emit(self, node: Node) -> Node:
+        """The node itself, when its values can still be afforded. Raises TooLarge."""
+        self.spend(_weight([value.value for value in node.values]))
+        return node
+
+
+def _weight(value: Any) -> int:
+    """Steps that it costs to look at this JSON value; without recursion, it may be nested deeply."""
+    weight, waiting = 0, [value]
+    while waiting:
+        value = waiting.pop()
+        weight += 1
+        if isinstance(value, str):
+            weight += len(value) // _CHARS_PER_STEP
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+    return weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +100,11 @@ class Graph:
 
 
 def declared_models(entries: Any) -> tuple[Declared, ...]:
-    """The well-formed entries of a `models` list, whatever else is in it."""
+    """The well-formed ones of the first `MAX_DECLARED` entries of a `models` list, whatever else is in it."""
     if not isinstance(entries, list):
         return ()
-    return tuple(_declared(e) for e in entries if isinstance(e, dict) and isinstance(e.get("name"), str))
+    kept = (entry for entry in entries[:MAX_DECLARED] if isinstance(entry, dict) and isinstance(entry.get("name"), str))
+    return tuple(_declared(entry) for entry in kept)
 
 
 def _declared(entry: Mapping[str, Any]) -> Declared:

@@ -147,6 +147,11 @@ def groups_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return groups if isinstance(groups, dict) else {}
 
 
+def group_size(definition: Mapping[str, Any]) -> int:
+    nodes = definition.get("nodes")
+    return sum(1 + len(listed_values(node)) for node in nodes if is_node(node)) if isinstance(nodes, list) else 0
+
+
 def group_level(instance: RawNode, definition: Mapping[str, Any]) -> Level | None:
     """The inner nodes with the instance's values in them; None where the values cannot be told apart."""
     nodes = definition.get("nodes")

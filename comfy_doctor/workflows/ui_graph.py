@@ -7,8 +7,7 @@ from typing import Any
 
 from comfy_doctor.workflows.graph import (
     MAX_DEPTH,
-    MAX_NODES,
-    MAX_STEPS,
+    Budget,
     Graph,
     Node,
     TooLarge,
@@ -19,6 +18,7 @@ from comfy_doctor.workflows.ui_folds import (
     Subgraph,
     group_level,
     group_name,
+    group_size,
     groups_of,
     promoted,
     proxied,
@@ -36,36 +36,29 @@ def graph_of_ui(body: Mapping[str, Any]) -> Graph:
 
 
 class _Unfolding:
-    """One walk over one workflow; counts its steps, because a few kilobytes of instances can unfold to billions."""
+    """One walk over one workflow, within its budget."""
 
     def __init__(self, subgraphs: Mapping[str, Subgraph], groups: Mapping[str, Any]) -> None:
         self._subgraphs = subgraphs
         self._groups = groups
-        self._steps = 0
-        self._count = 0
+        self._budget = Budget()
 
     def nodes(self, scope: Scope) -> Iterator[Node]:
         if scope.depth > MAX_DEPTH:
             raise TooLarge(f"subgraphs more than {MAX_DEPTH} levels deep")
         for node in scope.level.nodes:
-            self._spend(1 + len(inputs_of(node)) + len(scope.proxied))
+            self._budget.enter(1 + len(inputs_of(node)) + len(scope.proxied))
             inner = self._inside(node, scope)
             if inner is not None:
                 yield from self.nodes(inner)
             elif node["type"] not in self._subgraphs:
-                yield _node(node, scope)
-
-    def _spend(self, steps: int) -> None:
-        self._count += 1
-        self._steps += steps
-        if self._count > MAX_NODES or self._steps > MAX_STEPS:
-            raise TooLarge(f"it unfolds to more than {MAX_NODES} nodes")
+                yield self._budget.emit(_node(node, scope))
 
     def _inside(self, node: RawNode, scope: Scope) -> Scope | None:
         """The scope inside this instance, None when it is a plain node."""
         subgraph = self._subgraphs.get(node["type"])
         if subgraph is not None:
-            self._spend(len(subgraph.inputs))
+            self._budget.spend(len(subgraph.inputs))
             return Scope(
                 subgraph.level,
                 promoted=promoted(node, subgraph, scope),
@@ -76,6 +69,7 @@ class _Unfolding:
         definition = self._groups.get(name) if name is not None else None
         if not isinstance(definition, dict):
             return None
+        self._budget.spend(group_size(definition))
         level = group_level(node, definition)
         return None if level is None else Scope(level, **_enclosed(node, scope))
 

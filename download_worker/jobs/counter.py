@@ -166,7 +166,7 @@ class Counter:
             return None
         if former is not None and former.result.sha256 == wanted:
             return Added(former, deduplicated=True)
-        result = Result(path=str(job.target), sha256=wanted, proof="A" if info.sha256 else "C")
+        result = Result(path=str(job.target), sha256=wanted, proof="B")
         size = job.target.stat().st_size
         there = Event(timestamp=job.added_at, event="The file is already in place with the right digest")
         done = job.model_copy(

@@ -123,7 +123,7 @@ class FiletypeVerifier:
 def inspect_head(filename: str) -> Inspect:
     """A look at the first bytes (at most 64 KiB) of what is to become `filename`, before the rest may come.
 
-    The look raises GiveUp(html | wrong_type, elsewhere=True), saying what was found.
+    The look raises Rejected(html | wrong_type), saying what was found.
     """
 
     def inspect(head: bytes) -> None:
@@ -131,7 +131,7 @@ def inspect_head(filename: str) -> Inspect:
             return  # too little to judge; the whole file is looked at again before it is placed
         trouble = _objection(filename, head[:HEAD_BYTES])
         if trouble is not None:
-            raise GiveUp(*trouble, elsewhere=True)
+            raise Rejected(*trouble, evidence={"content": content_of(head)})
 
     return inspect
 

@@ -40,7 +40,13 @@ class Rejected(GiveUp):
     """The file is not what was asked for. `evidence` is what led to it; `by` is who said so."""
 
     def __init__(
-        self, code: Code, reason: str, *, evidence: Mapping[str, Any] | None = None, by: str = "rules", elsewhere: bool = True
+        self,
+        code: Code,
+        reason: str,
+        *,
+        evidence: Mapping[str, Any] | None = None,
+        by: str = "rules",
+        elsewhere: bool = True,
     ) -> None:
         super().__init__(code, reason, elsewhere=elsewhere)
         self.evidence = dict(evidence or {})
@@ -59,13 +65,17 @@ class Verifier(Protocol):
 
 
 class Rubric(Protocol):
+    def foresee(self, wanted: ModelInfo) -> None:
+        """Before a byte is fetched. Raises Rejected when no bytes could earn a VERIFIED."""
+        ...
+
     def judge(self, specimen: Specimen, evidence: Sequence[Evidence], leash: Leash) -> Verdict:
         """The last step. Raises Rejected, TryLater(no_verdict) or Interrupted."""
         ...
 
 
 def prove(specimen: Specimen, verifiers: Sequence[Verifier], rubric: Rubric, leash: Leash) -> Verdict:
-    """The whole chain. Raises Rejected with the evidence so far, TryLater, Interrupted."""
+    """The whole chain. Raises Rejected, TryLater, Interrupted."""
     evidence: list[Evidence] = []
     for verifier in verifiers:
         leash.check()

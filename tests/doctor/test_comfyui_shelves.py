@@ -41,7 +41,9 @@ def test_every_directory_of_a_folder_is_searched(tmp_path: Path, place: str) -> 
 def test_what_is_nowhere_is_missing_also_without_the_folder(tmp_path: Path) -> None:
     found = inventory(tmp_path).look_up("loras", "a.safetensors")
     assert (found.state, found.path) == (State.MISSING, None)
-    assert str(tmp_path / "models/loras") in found.reason
+    assert found.reason == f"not in {tmp_path / 'models/loras'}"
+    unmade = inventory(tmp_path).look_up("diffusion_models", "a.safetensors")
+    assert unmade.reason == f"not in {tmp_path / 'models/diffusion_models'}"
 
 
 def test_the_same_name_in_another_folder_is_missing(tmp_path: Path) -> None:

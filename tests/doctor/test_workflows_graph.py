@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfy_doctor.workflows import ui_graph
+from comfy_doctor.workflows import graph
 from comfy_doctor.workflows.api_graph import graph_of_api
 from comfy_doctor.workflows.graph import TooLarge
 from comfy_doctor.workflows.ui_graph import graph_of_ui
@@ -207,12 +207,24 @@ def test_a_subgraph_that_holds_itself_is_refused() -> None:
 
 
 def test_a_few_kilobytes_that_unfold_to_billions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ui_graph, "MAX_NODES", 10_000)
+    monkeypatch.setattr(graph, "MAX_NODES", 10_000)
     with pytest.raises(TooLarge, match="10000 nodes"):
         graph_of_ui(ui(*(node(n, "KSampler") for n in range(10_001))))
     levels = [subgraph(f"s{n}", *(node(i, f"s{n + 1}") for i in range(10))) for n in range(9)]
     with pytest.raises(TooLarge, match="unfolds to more"):
         graph_of_ui(ui(node(1, "s0"), subgraphs=[*levels, subgraph("s9", node(1, LOADER, "a.ckpt"))]))
+
+
+def test_one_long_text_that_many_nodes_take_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "MAX_STEPS", 100_000)
+    text = {"0": {"class_type": "PrimitiveString", "inputs": {"value": "x" * 640_000}}}
+    readers = {str(n): {"class_type": "CLIPTextEncode", "inputs": {"text": ["0", 0]}} for n in range(1, 100)}
+    with pytest.raises(TooLarge):
+        graph_of_api(text | readers)
+    drawn = [node(n, "CLIPTextEncode", "", inputs=[widget("text", n)]) for n in range(1, 100)]
+    links = [[n, 0, 0, n, 0, "STRING"] for n in range(1, 100)]
+    with pytest.raises(TooLarge):
+        graph_of_ui(ui(node(0, "PrimitiveNode", "x" * 640_000), *drawn, links=links))
 
 
 def group(*inner: Json) -> Json:

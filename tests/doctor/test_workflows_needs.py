@@ -51,6 +51,11 @@ def test_known_loaders_name_their_folders(kind: str, values: list[Any], expected
     assert keys(wanted(node(1, kind, *values))) == expected
 
 
+def test_a_loader_repeated_by_the_multi_gpu_pack_keeps_its_inputs() -> None:
+    found = wanted(node(1, "LTXAVTextEncoderLoaderMultiGPU", "gemma.sft", "ltx.sft", "default", "cuda:0"))
+    assert keys(found) == [("text_encoders", "gemma.sft"), ("checkpoints", "ltx.sft")]
+
+
 def test_backslashes_are_normalised_and_what_is_written_is_kept() -> None:
     (need,) = wanted(node(1, "LoraLoader", "style\\sub\\a.safetensors", 1, 1)).models
     assert (need.name, need.subfolder, need.filename) == ("style/sub/a.safetensors", "style/sub", "a.safetensors")

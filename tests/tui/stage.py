@@ -27,7 +27,7 @@ PATIENCE_STEPS = 400
 
 
 class NotedCounter(Counter):
-    """Notes every verb. `trouble` makes questions fail, `refusal` verbs, `gate` keeps questions waiting until it is set."""
+    """Notes every verb. `trouble` fails questions, `refusal` verbs; `gate` keeps questions waiting until it is set."""
 
     def __init__(self, ledger: MemoryLedger) -> None:
         super().__init__(ledger, MemoryBell(), FakeClock(NOW, Instant("boot-1", 1000.0)), lambda url: None)

@@ -403,6 +403,7 @@ async def test_nothing_waits_for_a_slow_ledger_and_looks_do_not_pile_up() -> Non
         for _ in range(5):
             await on.pilot.press("down")
         assert on.table.selected == on.ids[5]
+        await on.pilot.press("f")
         for _ in range(5):
             on.app._tick()
             await on.pilot.pause()

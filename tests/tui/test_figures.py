@@ -151,8 +151,9 @@ def test_folding_keeps_every_sign_and_every_line_within_its_cells(text: str, cel
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
-def test_folding_breaks_at_spaces_where_it_can() -> None:
+def test_folding_breaks_at_spaces_and_slashes_where_it_can() -> None:
     assert figures.folded("open the URL in a browser", 12) == ["open the URL", "in a browser"]
+    assert figures.folded("/srv/models/loras/x.pth", 15) == ["/srv/models/", "loras/x.pth"]
     assert figures.folded("abcdefghij", 4) == ["abcd", "efgh", "ij"]
 
 

@@ -22,7 +22,7 @@ from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash
 from download_worker.owners import Owners
 from download_worker.process import Workshop
-from download_worker.room import STAGING_BESIDE_MODELS
+from download_worker.quarantine import Quarantine
 from download_worker.settings import Settings
 from tests.jobs import make_info, make_job
 
@@ -74,12 +74,13 @@ class Bench:
             settings: Settings
             clock: FakeClock
             ledger: MemoryLedger
+            quarantine: Quarantine
 
             def at(self) -> str:
                 return "2026-01-01T00:00:00.000Z"
 
         monkeypatch.setattr(local, "process", self.process)
-        shop = cast(Workshop, Shop(self.settings, self.clock, self.ledger))
+        shop = cast(Workshop, Shop(self.settings, self.clock, self.ledger, Quarantine(self.home / "state")))
         engine = LocalEngine(shop, self.bell, Owners(self.home / "state" / "workers"))
         thread = threading.Thread(target=engine.run)
         thread.start()
@@ -267,13 +268,12 @@ def test_at_start_the_rooms_of_ended_and_unknown_jobs_are_cleared_and_others_sta
 ) -> None:
     waiting = bench.hand_in(paused=True)
     unknown = JobId("ffffffff-0000-4000-8000-000000000000")
-    stagings = (bench.home / "staging", bench.home / "models" / STAGING_BESIDE_MODELS)
-    for staging in stagings:
-        for name in (waiting.job_id, unknown):
-            (staging / name).mkdir(parents=True)
+    staging = bench.home / "staging"
+    for name in (waiting.job_id, unknown):
+        (staging / name).mkdir(parents=True)
     with bench.running(monkeypatch):
-        bench.wait_until(lambda: not any((staging / unknown).exists() for staging in stagings))
-    assert all((staging / waiting.job_id).exists() for staging in stagings)
+        bench.wait_until(lambda: not (staging / unknown).exists())
+    assert (staging / waiting.job_id).exists()
 
 
 def test_drain_ends_when_nothing_is_left_and_says_whether_all_went_well(

@@ -69,6 +69,10 @@ class Judge:
     def __init__(self, *troubles: Trouble) -> None:
         self.troubles = list(troubles)
 
+    def foresee(self, wanted: ModelInfo) -> None:
+        if wanted.expected_filename.endswith(".ckpt"):
+            raise Rejected(Code.REJECTED_BY_RUBRIC, "nobody vouches for it")
+
     def judge(self, specimen: Specimen, evidence: Sequence[Evidence], leash: Leash) -> Verdict:
         if self.troubles:
             raise self.troubles.pop(0)
@@ -101,9 +105,9 @@ def make_shop(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Worksh
     yield make
 
 
-def hand_in(shop: Workshop, root: Path, **info: object) -> Job:
+def hand_in(shop: Workshop, root: Path, name: str = "m.safetensors", **info: object) -> Job:
     (root / "models").mkdir(exist_ok=True)
-    job = make_job(root / "models", info=make_info("m.safetensors", download_url="https://a.example/one", **info))
+    job = make_job(root / "models", info=make_info(name, download_url="https://a.example/one", **info))
     shop.ledger.add(job)
     return job
 
@@ -170,6 +174,17 @@ def test_a_rejected_file_is_gone_with_its_room_and_leaves_one_line(
     assert not job.target.exists()
     assert list((tmp_path / "staging").iterdir()) == []
     assert [(line["job_id"], line["code"]) for line in failures(tmp_path)] == [(job.job_id, "hash_mismatch")]
+
+
+def test_a_file_that_no_bytes_could_prove_is_refused_before_a_request(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    fetcher = Sources(one=GOOD)
+    shop = make_shop(fetcher)
+    hand_in(shop, tmp_path, "m.ckpt")
+    job = walk(shop)
+    assert (job.status, job.result.code) == (Status.FAILED, "rejected_by_rubric")
+    assert fetcher.asked == []
 
 
 def test_h28_after_a_wrong_file_the_next_source_is_tried_once(

@@ -17,7 +17,7 @@ from loguru import logger
 
 from download_worker.clock import Clock, SystemClock
 from download_worker.errors import Code, TryLater
-from download_worker.jobs.job import Verdict
+from download_worker.jobs.job import ModelInfo, Verdict
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.text import Redactor, safe_text
@@ -25,7 +25,7 @@ from download_worker.verifiers.published import PublishedDigest, nobody_publishe
 from download_worker.verifiers.rubric.answer import Answer, Unusable, read_answer
 from download_worker.verifiers.rubric.evidence import Facts, Question, digest_of, gathered
 from download_worker.verifiers.rubric.prompt import download_prompt
-from download_worker.verifiers.rubric.proof import CIVITAI_HASH, in_words, may_run_code, proof_of
+from download_worker.verifiers.rubric.proof import CIVITAI_HASH, best_proof, in_words, may_run_code, proof_of
 from download_worker.verifiers.verifier import Evidence, Rejected, Specimen
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class ModelRubric:
         self._nonce = nonce
         self._redact = Redactor(settings.secrets())
 
+    def foresee(self, wanted: ModelInfo) -> None:
+        """Raises Rejected for a file that can run code and that nobody whom we trust can vouch for."""
+        if may_run_code(wanted) and best_proof(wanted) not in ("A", "B"):
+            raise RejectedByRubric(Verdict(verdict="REJECTED", reason=_no_voucher(wanted), by=RULES))
+
     def judge(self, specimen: Specimen, evidence: Sequence[Evidence], leash: Leash) -> Verdict:
         """Raises Rejected(rejected_by_rubric), TryLater(no_verdict) or Interrupted."""
         wanted, sha256 = specimen.wanted, specimen.file.sha256
@@ -73,7 +78,7 @@ class ModelRubric:
         facts = gathered(specimen, evidence, self._redact)
         draft = {"proof": proof, "evidence": facts, "evidence_sha256": digest_of(facts)}
         if may_run_code(wanted) and proof not in ("A", "B"):
-            raise RejectedByRubric(Verdict(verdict="REJECTED", reason=_no_voucher(specimen), by=RULES, **draft))
+            raise RejectedByRubric(Verdict(verdict="REJECTED", reason=_no_voucher(wanted), by=RULES, **draft))
         if published:
             return _verified(f"the language model was not asked: {proven}", draft)
         if self._settings.llm_model is None:
@@ -121,9 +126,9 @@ def _verified(reason: str, draft: dict[str, Any]) -> Verdict:
     return Verdict(verdict="VERIFIED", reason=reason, by=RULES, **draft)
 
 
-def _no_voucher(specimen: Specimen) -> str:
+def _no_voucher(wanted: ModelInfo) -> str:
     return (
-        f"{specimen.wanted.expected_filename} can run code when it is loaded (it is no safetensors, GGUF or ONNX file),"
+        f"{wanted.expected_filename} can run code when it is loaded (it is no safetensors, GGUF or ONNX file),"
         " and no digest that we trust vouches for it: give its SHA-256 with --sha256, or choose a safetensors file"
     )
 

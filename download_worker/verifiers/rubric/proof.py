@@ -51,6 +51,13 @@ def proof_of(wanted: ModelInfo, evidence: Sequence[Evidence], *, published: bool
     return "C" if exact_size and _is_sound(evidence) else "D"
 
 
+def best_proof(wanted: ModelInfo) -> Proof:
+    """The best level that any bytes could reach for this request."""
+    if wanted.source == CIVITAI_HASH:
+        return "A"
+    return _DIGEST_WORTH.get(wanted.source, "C") if wanted.sha256 is not None else "C"
+
+
 def may_run_code(wanted: ModelInfo) -> bool:
     """Whether loading a file of this name can run code: pickles, and archives that may hold one."""
     return PurePosixPath(wanted.expected_filename).suffix.lower() not in PICKLE_FREE_EXTENSIONS

@@ -1,0 +1,272 @@
+"""What only the ledger on SQL must prove: an index for every question, also with a hundred thousand ended jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from download_worker.clock import FakeClock, iso
+from download_worker.database import open_engine, writing
+from download_worker.errors import BadRequest, Code
+from download_worker.jobs import moves
+from download_worker.jobs.job import Job, Lease, Status, WorkerId
+from download_worker.jobs.ledger import Ledger, Question
+from download_worker.jobs.memory_ledger import MemoryLedger
+from download_worker.jobs.moves import MAX_WAIT
+from download_worker.jobs.sql_ledger import SqlLedger, _row
+from download_worker.jobs.tables import jobs as jobs_table
+from tests.jobs import make_info, make_job
+
+WORKER = WorkerId("worker-1-aaaaaaaaaaaa")
+CLOCK = FakeClock()
+LEASE = Lease.starting(CLOCK.steady(), 60)
+MANY = 100_000
+STEPS_PER_TICK = 100
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_engine(f"sqlite:///{tmp_path}/l.db")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def ledger(engine: Engine) -> SqlLedger:
+    return SqlLedger(engine)
+
+
+def claim(ledger: Ledger, **options: frozenset[str]) -> Job | None:
+    return ledger.claim(WORKER, LEASE, CLOCK.now(), **options)
+
+
+def plans(engine: Engine, ask: Callable[[], object]) -> str:
+    """How SQLite answers every statement of `ask`: the lines of EXPLAIN QUERY PLAN."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    ask()
+    event.remove(engine, "before_cursor_execute", note)
+    lines = []
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement, parameters in statements:
+            if statement.split()[0] in ("SELECT", "UPDATE", "DELETE", "INSERT"):
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                lines += [str(row[3]) for row in rows]
+    return "\n".join(lines)
+
+
+@contextmanager
+def counted_steps(engine: Engine) -> Iterator[Callable[[], int]]:
+    """Steps of SQLite's virtual machine, in ticks: work done, whatever the machine and its load."""
+    ticks = 0
+
+    def tick() -> int:
+        nonlocal ticks
+        ticks += 1
+        return 0
+
+    def watch(connection: Any, *_: Any) -> None:
+        connection.set_progress_handler(tick, STEPS_PER_TICK)
+
+    event.listen(engine, "checkout", watch)
+    yield lambda: ticks
+    event.remove(engine, "checkout", watch)
+
+
+QUESTIONS: dict[str, tuple[Callable[[SqlLedger], object], tuple[str, ...]]] = {
+    "claim": (claim, ("jobs_claimable", "jobs_timed")),
+    "claim past full hosts": (
+        lambda ledger: claim(ledger, full_hosts=frozenset({"a.example", "b.example"})),
+        ("jobs_claimable", "jobs_timed"),
+    ),
+    "next_due": (lambda ledger: ledger.next_due(), ("jobs_timed",)),
+    "holdings": (lambda ledger: ledger.holdings(), ("jobs_owned",)),
+    "jobs": (lambda ledger: ledger.jobs(), ("jobs_owned", "jobs_waiting", "jobs_ended")),
+    "get": (lambda ledger: ledger.get(make_job().job_id), ("sqlite_autoindex_jobs_1",)),
+    "latest_for": (lambda ledger: ledger.latest_for(make_job()), ("jobs_by_target",)),
+    "add": (lambda ledger: ledger.add(make_job()), ("jobs_one_live_per_target",)),
+    "counts": (lambda ledger: ledger.counts(), ("jobs_by_status",)),
+    "prune": (lambda ledger: ledger.prune(CLOCK.now()), ("jobs_ended_at",)),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_q11_every_question_is_answered_by_its_index_without_sorting(
+    engine: Engine, ledger: SqlLedger, name: str
+) -> None:
+    ask, indexes = QUESTIONS[name]
+
+    def asked() -> None:
+        try:
+            ask(ledger)
+        except BadRequest:
+            assert name == "get"
+
+    plan = plans(engine, asked)
+    for index in indexes:
+        assert index in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
+    scans = [line for line in plan.splitlines() if line.startswith("SCAN jobs") and " INDEX " not in line]
+    assert scans == [], plan
+
+
+def fill(engine: Engine, number: int) -> None:
+    """Ended jobs, in bulk."""
+    ended = moves.failed(Code.NOT_FOUND, "gone", iso(CLOCK.now()))(make_job(status=Status.DOWNLOADING))
+    row = _row(ended)
+    values = [
+        row | {"job_id": f"{n:08x}-1111-4000-8000-000000000000", "target": f"/models/loras/{n}.pt"}
+        for n in range(number)
+    ]
+    with writing(engine) as connection:
+        connection.execute(jobs_table.insert(), values)
+
+
+def work_of(engine: Engine, ask: Callable[[], object]) -> int:
+    with counted_steps(engine) as ticks:
+        ask()
+        return ticks()
+
+
+@pytest.mark.slow
+def test_q11_a_hundred_thousand_ended_jobs_cost_no_question_more_work(engine: Engine, ledger: SqlLedger) -> None:
+    for number in range(300):
+        ledger.add(make_job(info=make_info(download_url=f"https://h{number % 3}.example/x")))
+    asked = {
+        "claim": lambda: claim(ledger),
+        "claim past full hosts": lambda: claim(ledger, full_hosts=frozenset({"h1.example"})),
+        "next_due": ledger.next_due,
+        "holdings": ledger.holdings,
+        "jobs": ledger.jobs,
+        "unfinished": ledger.unfinished,
+        "add": lambda: ledger.add(make_job()),
+        "latest_for": lambda: ledger.latest_for(make_job()),
+    }
+    before = {name: work_of(engine, ask) for name, ask in asked.items()}
+    fill(engine, MANY)
+    after = {name: work_of(engine, ask) for name, ask in asked.items()}
+    for name in asked:
+        assert after[name] <= 2 * before[name] + 20, (name, before[name], after[name])
+    # A page of ended jobs costs its length, and counting them one pass over an index.
+    page = Question(statuses=frozenset({Status.FAILED}), limit=200)
+    assert work_of(engine, lambda: ledger.jobs(page)) * STEPS_PER_TICK < 200 * 200
+    assert work_of(engine, ledger.counts) * STEPS_PER_TICK < MANY * 10
+    assert ledger.counts()[Status.FAILED] == MANY
+
+
+def test_q14_a_job_that_ends_while_it_is_listed_is_listed_once(engine: Engine, ledger: SqlLedger) -> None:
+    ledger.add(make_job())
+    job = claim(ledger)
+    assert job is not None
+    ended = False
+
+    def end_it(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal ended
+        if not ended and "FROM jobs" in statement:
+            ended = True
+            ledger.change(job.claim, moves.failed(Code.NOT_FOUND, "gone", "t"))
+
+    event.listen(engine, "after_cursor_execute", end_it)
+    assert ledger.jobs() == [job]
+    event.remove(engine, "after_cursor_execute", end_it)
+    assert [found.status for found in ledger.jobs()] == [Status.FAILED]
+
+
+@pytest.mark.parametrize("kind", ["sql", "memory"])
+def test_c2_a_time_that_a_wrong_clock_wrote_keeps_no_job_waiting(ledger: SqlLedger, kind: str) -> None:
+    here: Ledger = ledger if kind == "sql" else MemoryLedger()
+    clock = FakeClock()
+    here.add(make_job())
+    job = here.claim(WORKER, LEASE, clock.now())
+    assert job is not None
+    here.change(job.claim, moves.put_off(clock.now() + MAX_WAIT, "later", "t"))
+    assert here.claim(WORKER, LEASE, clock.now()) is None, "the longest wait is a wait"
+    clock.advance(-1)
+    assert here.claim(WORKER, LEASE, clock.now()) is not None, "the clock was set back, or the wait is from 2036"
+
+
+def spoil(engine: Engine, job: Job, column: str, value: str) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql(f"UPDATE jobs SET {column} = ? WHERE job_id = ?", (value, job.job_id))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("model_info", "{"),
+        ("model_info", '{"x": 1}'),
+        ("model_info", "[[["),
+        ("history", '"none"'),
+        ("progress", '{"bytes": []}'),
+        ("kind", "pickle"),
+        ("added_at", b"\xff\xfe"),
+    ],
+)
+def test_p11_q6_a_damaged_row_ends_as_failed_and_stands_in_nobodys_way(
+    engine: Engine, ledger: SqlLedger, column: str, value: str
+) -> None:
+    damaged, whole = make_job(priority=9), make_job()
+    ledger.add(damaged)
+    ledger.add(whole)
+    spoil(engine, damaged, column, value)
+    assert [job.job_id for job in ledger.jobs()] == [whole.job_id]
+    claimed = claim(ledger)
+    assert claimed is not None
+    assert claimed.job_id == whole.job_id
+    assert claim(ledger) is None
+    assert ledger.counts()[Status.FAILED] == 1
+    assert [holding.claim.job_id for holding in ledger.holdings()] == [whole.job_id]
+    assert whole.job_id in {job.job_id for job in ledger.jobs(Question(limit=1))}
+
+
+def test_p11_a_damaged_row_that_is_asked_for_is_told_and_not_a_traceback(engine: Engine, ledger: SqlLedger) -> None:
+    job = make_job()
+    ledger.add(job)
+    spoil(engine, job, "model_info", "{")
+    for ask in (lambda: ledger.get(job.job_id), lambda: ledger.amend(job.job_id, moves.prioritised(1, "t"))):
+        with pytest.raises(BadRequest) as told:
+            ask()
+        assert "damaged" in told.value.message
+
+
+def test_q10_a_backup_made_by_sqlite_itself_has_every_job(engine: Engine, ledger: SqlLedger, tmp_path: Path) -> None:
+    for _ in range(5):
+        ledger.add(make_job())
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+    backup = SqlLedger(open_engine(f"sqlite:///{tmp_path}/backup.db"))
+    assert backup.jobs() == ledger.jobs()
+    backup.close()
+
+
+def test_nothing_but_json_is_in_the_rows(engine: Engine, ledger: SqlLedger) -> None:
+    """T26: what carries a job is text that a person can read, never a pickle."""
+    ledger.add(make_job())
+    claim(ledger)
+    with engine.connect() as connection:
+        row = connection.exec_driver_sql("SELECT model_info, history, progress, result, lease FROM jobs").one()
+    assert all(isinstance(json.loads(value), dict | list) for value in row)
+
+
+def test_a_claim_of_a_due_job_needs_no_sweep(ledger: SqlLedger) -> None:
+    clock = FakeClock()
+    ledger.add(make_job())
+    job = ledger.claim(WORKER, LEASE, clock.now())
+    assert job is not None
+    ledger.change(job.claim, moves.put_off(clock.now() + timedelta(milliseconds=1), "later", "t"))
+    assert ledger.claim(WORKER, LEASE, clock.now()) is None
+    clock.advance(0.001)
+    due = ledger.claim(WORKER, LEASE, clock.now())
+    assert due is not None
+    assert due.not_before is None
