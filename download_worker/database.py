@@ -140,7 +140,7 @@ def _bring_to_head(engine: Engine) -> None:
         if version is not None and version > HEAD:
             raise GiveUp(
                 Code.DATABASE_UNUSABLE,
-                f"the ledger is at version {version}, this program knows {HEAD}",
+                f"the ledger {engine.url.render_as_string(hide_password=True)} is at version {version}, we know {HEAD}",
                 hint="update comfy-doctor: this ledger was made by a newer one",
             )
         _migrate(connection)

@@ -99,6 +99,11 @@ class View:
         return replace(self, offset=max(0, self.offset + pages * PAGE_JOBS))
 
     @property
+    def holds_running(self) -> bool:
+        """Whether everything that runs is on this page: the ledger lists it first."""
+        return self.show in (Show.ALL, Show.LIVE) and not self.text and not self.offset
+
+    @property
     def same_list(self) -> tuple[Show, str, int]:
         return self.show, self.text, self.offset
 
@@ -155,7 +160,7 @@ class Desk:
         """
         try:
             page = tuple(self._jobs.jobs(Question(view.show.statuses, view.text, PAGE_JOBS + 1, view.offset)))
-            running = self._jobs.jobs(Question(_RUNNING, limit=MAX_RUNNING_JOBS))
+            running = page if view.holds_running else self._jobs.jobs(Question(_RUNNING, limit=MAX_RUNNING_JOBS))
             return Snapshot(
                 view=view,
                 jobs=page[:PAGE_JOBS],

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import pylibmagic  # isort: skip - before magic: it says where the shared library is
 import magic
 
-from download_worker.errors import Code, GiveUp
+from download_worker.errors import Code
 from download_worker.fetchers.fetcher import HEAD_BYTES, Inspect
 from download_worker.leash import Leash
 from download_worker.text import safe_text

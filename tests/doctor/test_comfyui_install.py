@@ -143,7 +143,7 @@ def test_an_empty_file_of_extra_paths_is_fine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["- a\n- b\n", "a: [unclosed", "a: text\n", "x: !!python/object/apply:os.system ['true']\n",
+    ["- a\n- b\n", "a: [unclosed", "a: text\n", "x: !!python/object/apply:builtins.dict []\n",
      "a: &a {vae: /v}\nb: *a\n", "#" * (MAX_YAML_BYTES + 1)],
 )  # fmt: skip
 def test_a_bad_file_of_extra_paths_is_named(tmp_path: Path, text: str) -> None:

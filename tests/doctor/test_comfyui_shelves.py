@@ -155,7 +155,7 @@ def test_each_folder_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )
 def test_packs_are_known_by_folder_and_by_their_own_name(tmp_path: Path, clue: PackClue, there: bool) -> None:
     (tmp_path / "ComfyUI-KJNodes").mkdir()
-    (tmp_path / "switched-off.disabled").mkdir()
+    put(tmp_path / "switched-off.disabled/pyproject.toml", b'[project]\nname = "switched-off"\n')
     put(tmp_path / "some_folder/pyproject.toml", b'[project]\nname = "rgthree-comfy"\n')
     put(tmp_path / "broken/pyproject.toml", b"[project\n")
     assert installed_packs([tmp_path, tmp_path / "no_such"]).has(clue) is there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,23 @@ def test_a_model_under_another_name_is_a_finding_with_its_relink(tmp_path: Path,
     diagnosis = diagnose([saved(tmp_path / "a.json", ui(node(1, "CheckpointLoaderSimple", "x.ckpt")))], install)
     assert [(found.state, found.relink) for found in diagnosis.models] == [(State.ELSEWHERE, str(Path("sub/x.ckpt")))]
     assert diagnosis.report().exit_code is ExitCode.FINDINGS
+
+
+@pytest.mark.skipif(os.sep != "/", reason="the slash of this system is the other one")
+def test_a_model_behind_the_wrong_slash_is_a_finding_and_a_muted_one_is_none(tmp_path: Path, install: Install) -> None:
+    (install.models_root / "checkpoints/sub").mkdir()
+    (install.models_root / "checkpoints/sub/x.ckpt").touch()
+    drawn = ui(node(1, "CheckpointLoaderSimple", "sub/x.ckpt"), node(2, "CheckpointLoaderSimple", "sub\\x.ckpt"))
+    (entry,) = looked([saved(tmp_path / "a.json", drawn)], install)["models"]
+    assert (entry["state"], entry["relink"]) == ("elsewhere", "sub/x.ckpt")
+    drawn["nodes"][1]["mode"] = 2
+    (entry,) = looked([saved(tmp_path / "b.json", drawn)], install)["models"]
+    assert (entry["state"], entry["relink"]) == ("present", None)
+
+
+def test_what_is_known_to_stop_a_workflow_counts_before_what_is_not_known(tmp_path: Path, install: Install) -> None:
+    drawn = ui(node(1, "CheckpointLoaderSimple", "x.ckpt"), node(2, "Mystery"))
+    assert looked([saved(tmp_path / "a.json", drawn)], install)["workflows"][0]["runnable"] is False
 
 
 def test_one_entry_per_folder_and_name_over_all_workflows(tmp_path: Path, install: Install) -> None:

@@ -33,6 +33,7 @@ class NotedCounter(Counter):
         super().__init__(ledger, MemoryBell(), FakeClock(NOW, Instant("boot-1", 1000.0)), lambda url: None)
         self.verbs: list[tuple[object, ...]] = []
         self.questions: list[Question] = []
+        self.looks = 0
         self.threads: set[int] = set()
         self.trouble: Trouble | None = None
         self.refusal: Trouble | None = None
@@ -49,6 +50,7 @@ class NotedCounter(Counter):
 
     def counts(self) -> Mapping[Status, int]:
         self.threads.add(threading.get_ident())
+        self.looks += 1
         return super().counts()
 
     def retry(self, job_id: str) -> Job:
@@ -126,8 +128,8 @@ class Stage:
 
     async def looks(self, count: int = 2) -> None:
         """Let it look some times more."""
-        asked = len(self.counter.questions)
-        await self.until(lambda: len(self.counter.questions) >= asked + 2 * count)
+        asked = self.counter.looks
+        await self.until(lambda: self.counter.looks >= asked + count)
         await self.pilot.pause()
 
     async def select(self, job: Job) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from comfy_doctor.tui.desk import MAX_PRIORITY, PAGE_JOBS, Desk, Show, Snapshot, View
 from download_worker.errors import Code, Trouble, TryLater
 from download_worker.jobs.job import JobId, Status
@@ -24,6 +26,13 @@ def test_a_picture_holds_the_jobs_the_counts_and_the_overall_speed() -> None:
     found = picture(Desk(NotedCounter(ledger_of(evening())), lambda: 2))
     assert [job.status for job in found.jobs][:3] == [Status.DOWNLOADING] * 3
     assert found.counts[Status.FAILED] == 3 and found.workers == 2 and not found.more
+
+
+@pytest.mark.parametrize(
+    "view", [View(), View(Show.LIVE), View(Show.DONE), View(text="clip"), View(offset=200)]
+)
+def test_the_overall_speed_is_of_all_that_runs_whatever_is_shown(view: View) -> None:
+    found = picture(Desk(NotedCounter(ledger_of(evening()))), view)
     assert found.bytes_per_second == 38.2e6 + 21.7e6 + 3.4e6
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -91,7 +91,7 @@ class Bench:
             thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
 
-    def hand_in(self, **changes: object) -> Job:
+    def hand_in(self, **changes: Any) -> Job:
         job = make_job(self.home / "models", **changes)
         self.ledger.add(job)
         self.bell.ring(job)

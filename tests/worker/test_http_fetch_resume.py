@@ -1,5 +1,7 @@
 """Going on with a file of which some bytes are here: only where it is proven to be the same one, and nothing twice."""
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -287,10 +289,24 @@ def test_a_leash_that_was_pulled_before_does_nothing(bench: Bench) -> None:
 
 
 def test_a_pull_during_a_body_without_a_length_is_no_end_of_it(bench: Bench) -> None:
-    bench.publish(BEHAVIOURS["no_length_close"])
+    """To cut the line ourselves looks like the end that such a body has."""
+    bench.publish([BEHAVIOURS["no_length_close"], BEHAVIOURS["stall_mid"]])
+    leash = Leash()
+
+    def pull_when_it_stalls() -> None:
+        while leash.read().bytes < DATA.size // 2 and not leash.pulled:
+            time.sleep(0.001)
+        time.sleep(0.1)  # until the read blocks
+        leash.pull()
+
+    puller = threading.Thread(target=pull_when_it_stalls)
+    puller.start()
     with pytest.raises(Interrupted):
-        bench.fetch(leash=PulledAt(DATA.size))
+        bench.fetch(leash=leash)
+    puller.join()
     assert bench.room.whole_file() is None
+    journal = bench.room.journal()
+    assert journal is not None and journal.durable_bytes == DATA.size // 2
 
 
 def test_a_pull_ends_a_fetch_that_waits_for_a_silent_host(bench: Bench) -> None:

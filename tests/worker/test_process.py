@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,8 +89,8 @@ def clock() -> FakeClock:
 def make_shop(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Workshop]]:
     (tmp_path / "staging").mkdir()
 
-    def make(fetcher: Sources, rubric: Judge | None = None, **settings: object) -> Workshop:
-        values = {"home": tmp_path, "backoff_base_seconds": 10, "backoff_cap_seconds": 100, "max_tries": 3}
+    def make(fetcher: Sources, rubric: Judge | None = None, **settings: Any) -> Workshop:
+        values: dict[str, Any] = {"home": tmp_path, "backoff_base_seconds": 10, "backoff_cap_seconds": 100, "max_tries": 3}
         return Workshop(
             settings=Settings(**(values | settings)),
             clock=clock,
@@ -105,7 +106,7 @@ def make_shop(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Worksh
     yield make
 
 
-def hand_in(shop: Workshop, root: Path, name: str = "m.safetensors", **info: object) -> Job:
+def hand_in(shop: Workshop, root: Path, name: str = "m.safetensors", **info: Any) -> Job:
     (root / "models").mkdir(exist_ok=True)
     job = make_job(root / "models", info=make_info(name, download_url="https://a.example/one", **info))
     shop.ledger.add(job)

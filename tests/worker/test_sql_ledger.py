@@ -96,7 +96,12 @@ QUESTIONS: dict[str, tuple[Callable[[SqlLedger], object], tuple[str, ...]]] = {
     "get": (lambda ledger: ledger.get(make_job().job_id), ("sqlite_autoindex_jobs_1",)),
     "latest_for": (lambda ledger: ledger.latest_for(make_job()), ("jobs_by_target",)),
     "add": (lambda ledger: ledger.add(make_job()), ("jobs_one_live_per_target",)),
-    "counts": (lambda ledger: ledger.counts(), ("jobs_by_status",)),
+    "jobs of a status": (
+        lambda ledger: ledger.jobs(Question(frozenset({Status.FAILED}), "a name", 5, 3)),
+        ("jobs_owned", "jobs_waiting", "jobs_ended"),
+    ),
+    "counts": (lambda ledger: ledger.counts(), ("jobs_statuses",)),
+    "unfinished": (lambda ledger: ledger.unfinished(), ("jobs_one_live_per_target",)),
     "prune": (lambda ledger: ledger.prune(CLOCK.now()), ("jobs_ended_at",)),
 }
 
@@ -148,7 +153,7 @@ def test_q11_a_hundred_thousand_ended_jobs_cost_no_question_more_work(engine: En
         "claim past full hosts": lambda: claim(ledger, full_hosts=frozenset({"h1.example"})),
         "next_due": ledger.next_due,
         "holdings": ledger.holdings,
-        "jobs": ledger.jobs,
+        "jobs": lambda: ledger.jobs(Question(limit=300)),
         "unfinished": ledger.unfinished,
         "add": lambda: ledger.add(make_job()),
         "latest_for": lambda: ledger.latest_for(make_job()),

@@ -296,9 +296,10 @@ def test_n2_a_silent_resolver_ends_at_the_connect_timeout() -> None:
         silence.wait(30)
         return []
 
+    began = time.monotonic()
     trouble = trouble_of(Web(settings(connect_timeout_seconds=0.05), resolve=silent), "http://model.example/m.bin")
+    assert trouble.code is Code.NO_CONNECTION and time.monotonic() - began < 4.0
     silence.set()
-    assert trouble.code is Code.NO_CONNECTION
 
 
 @pytest.mark.parametrize(
@@ -325,7 +326,8 @@ def test_n1_n5_n6_n7_h11_h23_h24_every_fault_has_its_name(
     hub: Hub, behaviour: str, kind: type[Trouble], code: Code
 ) -> None:
     url = hub.publish("/m.bin", DATA, behaviour=BEHAVIOURS[behaviour])
-    trouble = trouble_of(Web(settings(stall_timeout_seconds=0.1)), url)
+    patience = 0.2 if code is Code.STALLED else 10.0
+    trouble = trouble_of(Web(settings(stall_timeout_seconds=patience)), url)
     assert (type(trouble), trouble.code) == (kind, code)
     assert trouble.__cause__ is not None or kind is GiveUp, "the original error is kept"
 
@@ -374,8 +376,10 @@ def test_a_pulled_leash_does_not_wait_for_the_resolver() -> None:
 
     puller = threading.Thread(target=pull_when_asked)
     puller.start()
+    began = time.monotonic()
     with pytest.raises(Interrupted), Web(settings(), resolve=silent).open_stream("http://model.example/", leash=leash):
         pass
+    assert time.monotonic() - began < 4.0
     silence.set()
     puller.join()
 

@@ -3,7 +3,9 @@
 The certificates belong to nobody: made once with openssl for 127.0.0.1, valid from 2020 to 2120 (one only for a day).
 """
 
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,10 +131,26 @@ def test_n4_a_certificate_that_does_not_hold_is_final(served_with: ServedWith, n
     assert hub.hits == []
 
 
-def test_n4_a_host_that_speaks_no_tls_is_final() -> None:
-    with Hub() as plain:
-        trouble = trouble_of(web(), plain.publish("/m.bin", DATA).replace("http://", "https://"))
-    assert trouble.code in (Code.TLS, Code.NO_CONNECTION) and isinstance(trouble, GiveUp | TryLater)
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", GiveUp, Code.TLS), (b"", TryLater, Code.NO_CONNECTION)],
+    ids=["it speaks plainly", "it hangs up"],
+)
+def test_n4_a_host_that_speaks_no_tls_is_final_and_one_that_hangs_up_is_for_later(
+    answer: bytes, kind: type[Trouble], code: Code
+) -> None:
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        trouble = trouble_of(web(), f"https://127.0.0.1:{listener.getsockname()[1]}/m.bin")
+        server.join()
+    assert (type(trouble), trouble.code) == (kind, code)
 
 
 def test_h22_a_redirect_from_https_to_http_is_refused(served_with: ServedWith) -> None:

@@ -23,12 +23,12 @@ TIMED = sa.text("not_before IS NOT NULL")
 
 INDEXES: tuple[tuple[str, tuple[Any, ...], Any, bool], ...] = (
     ("jobs_claimable", (sa.desc("priority"), "seq", "host"), CLAIMABLE, False),
-    ("jobs_owned", ("worker", "seq"), OWNED, False),
+    ("jobs_owned", ("seq",), OWNED, False),
     ("jobs_waiting", (sa.desc("priority"), "seq"), WAITING, False),
     ("jobs_timed", ("not_before",), TIMED, False),
-    ("jobs_ended", ("seq",), ENDED, False),
+    ("jobs_ended", ("seq", "status"), ENDED, False),
     ("jobs_ended_at", ("ended_at",), ENDED, False),
-    ("jobs_by_status", ("status", "seq"), None, False),
+    ("jobs_statuses", ("seq", "status"), None, False),
     ("jobs_by_target", ("target", "seq"), None, False),
     ("jobs_one_live_per_target", ("machine", "target"), LIVE, True),
 )
