@@ -59,9 +59,10 @@ def fix(cure: Cure) -> Report:
     plan = make_plan(before.models)
     to_fetch = [item for item in plan if item.action == "download"]
     if not plan:
-        return _report(before, plan, {}, ExitCode.OK, "nothing to do: every model is in its place")
+        word = "nothing to do: every model is in its place" if before.models else "nothing to do: no model is asked for"
+        return _report(before, plan, {}, before.report().exit_code, word)
     if not to_fetch:
-        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing can be fetched", *_left(plan))
+        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing to fetch", *_left(plan))
     if not cure.audience.planned(plan):
         return _report(before, plan, {}, ExitCode.FINDINGS, "nothing was changed")
 
@@ -69,10 +70,10 @@ def fix(cure: Cure) -> Report:
     ended = _watch(cure, [entry.job.job_id for entry in added])
     after = cure.look()
     jobs = {entry.job.job_id: public(Added(ended[entry.job.job_id], entry.deduplicated)) for entry in added}
-    missing = {item.model.need.key for item in make_plan(after.models)}
-    mended = sum(item.model.need.key not in missing for item in plan)
+    still = {item.model.need.key for item in make_plan(after.models)}
+    mended = sum(item.model.need.key not in still for item in plan)
     word = f"{mended} of {len(plan)} models are in their place now"
-    code = ExitCode.OK if not missing else ExitCode.PARTLY if mended else ExitCode.FINDINGS
+    code = after.report().exit_code if not still else ExitCode.PARTLY if mended else ExitCode.FINDINGS
     return _report(after, plan, jobs, code, word, *_left(plan), errors=errors)
 
 
@@ -132,6 +133,6 @@ def _report(
     *messages: str,
     errors: tuple[Complaint, ...] = (),
 ) -> Report:
-    looked = diagnosis.report().data
-    data = {**looked, "items": [item.public() for item in plan], "jobs": list(jobs.values())}
-    return Report("fix", code, data=data, messages=messages, errors=errors)
+    looked = diagnosis.report()
+    data = {**looked.data, "items": [item.public() for item in plan], "jobs": list(jobs.values())}
+    return Report("fix", code, data=data, messages=(*looked.messages, *messages), errors=(*looked.errors, *errors))

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from comfy_doctor.diagnose import ModelFinding, State
 from comfy_doctor.needs import Candidate
+from download_worker.errors import Refused
+from download_worker.jobs.places import target_path
 
 Action = Literal["download", "relink", "skip", "ask"]
 
@@ -42,7 +45,7 @@ def make_plan(models: Sequence[ModelFinding]) -> tuple[Item, ...]:
 
 def _item(model: ModelFinding) -> Item:
     if model.state is State.ELSEWHERE:
-        return Item(model, "relink", f"the same file is here as {model.relink}: choose it in the workflow")
+        return Item(model, "relink", f"the file is here as {model.relink}: choose that in the workflow")
     if model.state is State.UNKNOWN:
         return Item(model, "ask", model.reason)
     if model.need.folder is None:
@@ -50,5 +53,9 @@ def _item(model: ModelFinding) -> Item:
     if not model.need.candidates:
         why = "the workflow names no source; enqueue a URL for it with `comfy-doctor enqueue`"
         return Item(model, "ask", why)
+    try:
+        target_path(Path(), model.need.folder, model.need.subfolder, model.need.filename)
+    except Refused as refusal:
+        return Item(model, "ask", refusal.message)
     best = max(model.need.candidates, key=lambda candidate: candidate.confidence)
     return Item(model, "download", f"{best.source} source in the workflow", best)

@@ -50,7 +50,7 @@ def set_up_logs(here: Desk, *, verbose: bool) -> None:
 
 
 def install_of(here: Desk) -> Install:
-    """The ComfyUI that is meant. Raises DoctorTrouble(no_comfyui, several_comfyui)."""
+    """The ComfyUI that is meant. Raises DoctorTrouble(no_comfyui, several_comfyui, bad_extra_paths)."""
     from comfy_doctor.comfyui.install import find_install
 
     return find_install(here.doctor.comfyui, extra_paths=here.doctor.extra_paths)

@@ -57,7 +57,10 @@ def verb(app: typer.Typer, common: type[Common], render: Render, name: str | Non
         @functools.wraps(function)
         def command(**options: Any) -> None:
             manners = common(**{key: options.pop(key) for key in shared})
-            report = function(common=manners, **options)
+            try:
+                report = function(common=manners, **options)
+            except KeyboardInterrupt as error:
+                raise typer.Abort from error  # typer would end with 130 and not a word
             finish(report, manners, render)
 
         own = [p for p in inspect.signature(function).parameters.values() if p.name != "common"]
@@ -124,7 +127,8 @@ def run(
         return 128 + getattr(signal, "SIGPIPE", 13)
     except Exception as error:  # noqa: BLE001 - a person never sees a traceback unless they ask for it
         if "--verbose" in words or "-v" in words:
-            sys.stderr.write(Redactor()(traceback.format_exc()))
+            trace = Redactor()(traceback.format_exc())
+            sys.stderr.writelines(f"{safe_text(line)}\n" for line in trace.splitlines())
         message = Redactor()(f"{type(error).__name__}: {error}")
         hint = f"{NEXT_STEP[Code.INTERNAL]}; --verbose shows where it happened"
         report = Report(_command_in(words), ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, message, hint),))

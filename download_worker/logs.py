@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 LOG_NAME = "download_worker.log"
-ROTATE_AT = "20 MB"
+ROTATE_AT_BYTES = 20 * 1024 * 1024
 KEEP_FILES = 5
 MAX_TRACE_CHARS = 20_000
 
@@ -32,33 +32,13 @@ def set_up(state: Path | None, redact: Redactor, *, level: str = "INFO", termina
     logger.remove()
     logger.configure(extra={"job_id": "-"}, patcher=_Scrubbed(redact))
     if terminal:
-        logger.add(_to_terminal, level=level, format=_message_only, colorize=False, catch=True)
+        logger.add(_to_terminal, level=level, format=_message_only, colorize=False)
     if state is not None:
-        try:
-            _add_file(state)
-        except OSError as error:
-            logger.warning("there is no log file until the next start: {}", error)
-
-
-def _add_file(state: Path) -> None:
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    logger.add(
-        state / LOG_NAME,
-        level="DEBUG",
-        format=_json_line,
-        rotation=ROTATE_AT,
-        retention=KEEP_FILES,
-        encoding="utf-8",
-        colorize=False,
-        catch=True,
-        watch=True,  # another worker of this home may rotate it
-        backtrace=False,
-        diagnose=False,  # it would print the values of variables, tokens among them
-    )
+        logger.add(_LogFile(state / LOG_NAME), level="DEBUG", format=_message_only, colorize=False)
 
 
 class _Scrubbed:
-    """Frees a record of secrets before any sink, and loguru's own complaint about a sink, gets to see it."""
+    """Frees a record of secrets before any sink gets to see it."""
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
@@ -81,11 +61,37 @@ def _to_terminal(message: Message) -> None:
     job = str(record["extra"].get("job_id", "-"))[:8]
     line = f"{record['time']:HH:mm:ss} {record['level'].name.lower():7} {job:8} {safe_text(record['message'])}\n"
     with suppress(OSError, ValueError):  # nobody reads it any more
-        sys.stderr.write(line)
+        if sys.stderr is not None:
+            sys.stderr.write(line)
+
+
+class _LogFile:
+    """JSON lines, each written to the file as it is then: another worker of this home may have rotated it, and a disk
+    that was full may have room again. What cannot be written is lost: loguru's complaint would show what it was, with
+    every exception that was being handled, secrets and all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, message: Message) -> None:
+        line = _json_line(message.record)
+        with suppress(OSError):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._path.open("a", encoding="ascii") as file:
+                file.write(line)
+                full = file.tell() >= ROTATE_AT_BYTES
+            if full:
+                self._rotate()
+
+    def _rotate(self) -> None:
+        for number in range(KEEP_FILES, 1, -1):
+            with suppress(FileNotFoundError):
+                self._path.with_suffix(f".log.{number - 1}").replace(self._path.with_suffix(f".log.{number}"))
+        self._path.replace(self._path.with_suffix(".log.1"))
 
 
 def _json_line(record: Record) -> str:
-    """A loguru format: what it returns is formatted once more, so the line itself travels in `extra`."""
     told = {
         "time": iso(record["time"]),
         "level": record["level"].name.lower(),
@@ -95,5 +101,4 @@ def _json_line(record: Record) -> str:
     }
     if "trace" in record["extra"]:
         told["trace"] = record["extra"]["trace"]
-    record["extra"]["line"] = json.dumps(told, ensure_ascii=True)
-    return "{extra[line]}\n"
+    return json.dumps(told, ensure_ascii=True) + "\n"

@@ -53,9 +53,9 @@ def cast() -> tuple[Actor, ...]:
     wrong = sha256(b"what the publisher announced").hexdigest()
     checkpoint, lora, vae, unet = (_model(size, seed) for seed, size in enumerate((6, 4, 2, 3)))
     return (
-        Actor("demo_checkpoint.safetensors", "checkpoints", "CheckpointLoaderSimple", Shelved(checkpoint), "a good file"),
+        Actor("demo_checkpoint.safetensors", "checkpoints", "CheckpointLoaderSimple", Shelved(checkpoint), "good"),
         Actor("demo_style.safetensors", "loras", "LoraLoader", Shelved(lora, cuts=2), "the line is cut twice"),
-        Actor("demo_vae.safetensors", "vae", "VAELoader", Shelved(vae), "a good file", None, sha256(vae).hexdigest()),
+        Actor("demo_vae.safetensors", "vae", "VAELoader", Shelved(vae), "good", None, sha256(vae).hexdigest()),
         Actor(
             "demo_gated.safetensors", "text_encoders", "CLIPLoader", Shelved(page, "text/html"),
             "the host sends its login page", Code.HTML,

@@ -38,6 +38,9 @@ SLOW_LOOK_SECONDS = 2.0
 WIDE_CELLS, ROOMY_CELLS, TALL_LINES = 120, 150, 32
 
 
+_BOUND_ELSEWHERE = (offers.READ, offers.SEARCH)
+
+
 def local_now() -> datetime:
     """Aware, in the zone of this machine: people read their own clock."""
     return datetime.now().astimezone()
@@ -63,7 +66,10 @@ class Dashboard(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_CELLS, "-wide")]  # noqa: RUF012 - so declared by Textual
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_LINES, "-tall")]  # noqa: RUF012 - so declared by Textual
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key.key, key.action, key.label, show=False) for key in offers.ALL if key is not offers.READ
+        *(Binding(key.key, key.action, key.label, show=False) for key in offers.ALL if key not in _BOUND_ELSEWHERE),
+        # Taken before the next key is passed on: what is typed fast after it must reach the search, not the commands.
+        Binding(offers.SEARCH.key, offers.SEARCH.action, offers.SEARCH.label, show=False, priority=True),
+        Binding("ctrl+c", "interrupt", show=False, priority=True),
     ]
 
     def __init__(
@@ -111,7 +117,7 @@ class Dashboard(App[None]):
         self.theme = PALETTE.name
         self._title.say((Part("comfy-doctor", Tone.HEADING),))
         self._empty.say((Part("Looking …", Tone.QUIET),))
-        self._table.focus()
+        self.default_screen.set_focus(self._table)
         self.set_interval(self._refresh_seconds, self._tick)
         self._look()
 
@@ -257,7 +263,7 @@ class Dashboard(App[None]):
     def _stop_reading(self) -> None:
         self._view = replace(self._view, reading=None)
         self.default_screen.remove_class("reading")
-        self._table.focus()
+        self.default_screen.set_focus(self._table)
         self._draw_selected()
 
     def action_turn(self, pages: int, arrive_at: int = 0) -> None:
@@ -281,7 +287,8 @@ class Dashboard(App[None]):
     def action_search(self) -> None:
         self._stop_reading()
         self.default_screen.add_class("searching")
-        self._search.focus()
+        self._search.display = True
+        self.default_screen.set_focus(self._search)
 
     @on(Input.Changed, "#search")
     def _search_changed(self, event: Input.Changed) -> None:
@@ -289,19 +296,26 @@ class Dashboard(App[None]):
 
     @on(Input.Submitted, "#search")
     def _close_search(self) -> None:
+        self._search.display = bool(self._search.value)
         self.default_screen.set_class(bool(self._search.value), "searching")
-        self._table.focus()
+        self.default_screen.set_focus(self._table)
 
     def action_help(self) -> None:
         self.push_screen(Help())
 
-    def action_help_quit(self) -> None:
-        """Textual calls this for Ctrl-C. Nothing is lost by leaving, so it is not asked twice."""
-        self.exit()
+    def action_interrupt(self) -> None:
+        """Ctrl-C copies what is marked, else it leaves: nothing is lost by that, so it is not asked twice."""
+        marked = self.screen.get_selected_text()
+        if marked:
+            self.copy_to_clipboard(marked)
+        else:
+            self.exit()
 
     # Wishes
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "search":
+            return len(self.screen_stack) == 1 and not self._search.has_focus
         return offers.offered(action, self.selected if self._snapshot else None)
 
     @on(Chip.Pressed)

@@ -22,7 +22,7 @@ class MemoryLedger:
 
     def add(self, job: Job) -> Added:
         with self._lock:
-            standing = self._live_for(job) if job.live else None
+            standing = self._live_for(job)
             if standing is not None:
                 return Added(standing, deduplicated=True)
             self._jobs[job.job_id] = job

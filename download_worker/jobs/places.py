@@ -27,7 +27,7 @@ background_removal frame_interpolation geometry_estimation optical_flow detectio
 """
 _PACKS = """
 animatediff_models animatediff_motion_lora depthanything facedetection facerestore_models groundingdino inpaint
-insightface instantid ipadapter LLM mmdets onnx pulid reactor sams sapiens SEEDVR2 ultralytics
+insightface instantid ipadapter LLM mmaudio mmdets onnx pulid reactor sams sapiens SEEDVR2 ultralytics
 """
 
 # Model type → folder below the models root. Nothing that is not in here can be written to.
@@ -36,6 +36,7 @@ FOLDERS = MappingProxyType(
     | {
         "ultralytics_bbox": "ultralytics/bbox",
         "ultralytics_segm": "ultralytics/segm",
+        "reactor/faces": "reactor/faces",
         "xlabs/controlnets": "xlabs/controlnets",
         "xlabs/ipadapters": "xlabs/ipadapters",
         "xlabs/loras": "xlabs/loras",

@@ -29,7 +29,7 @@ class SqlLedger:
     def add(self, job: Job) -> Added:
         try:
             with writing(self._engine) as connection:
-                if job.live and (standing := _live_for(connection, job)) is not None:
+                if (standing := _live_for(connection, job)) is not None:
                     return Added(standing, deduplicated=True)
                 connection.execute(jobs.insert().values(_row(job)))
                 return Added(job, deduplicated=False)

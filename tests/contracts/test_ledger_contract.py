@@ -73,6 +73,12 @@ def test_q3_a_second_live_job_for_one_target_is_answered_with_the_first(ledger: 
     assert ledger.add(second) == (second, False), "after its end the target is free again"
 
 
+def test_a_job_that_is_born_ended_gives_way_to_a_live_one_for_its_target(ledger: Ledger) -> None:
+    live = make_job(info=make_info("a.safetensors"))
+    ledger.add(live)
+    assert ledger.add(make_job(info=make_info("a.safetensors"), status=Status.SUCCESS)) == (live, True)
+
+
 def test_the_claim_takes_by_priority_then_by_age(ledger: Ledger, clock: FakeClock) -> None:
     low, first, second = make_job(priority=-1), make_job(), make_job()
     for job in (low, first, second):

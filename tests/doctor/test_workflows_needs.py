@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comfy_doctor.needs import FolderFrom
+from comfy_doctor.workflows import graph
 from comfy_doctor.workflows.api_graph import graph_of_api
 from comfy_doctor.workflows.core_nodes import is_core
 from comfy_doctor.workflows.loaders import slots_of
@@ -257,3 +258,10 @@ def test_every_loader_of_core_in_the_table_is_a_core_node() -> None:
     assert is_core("ConditioningAverage ")
     assert not is_core("UltimateSDUpscale")
     assert not slots_of("KSampler")
+
+
+def test_endless_metadata_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "MAX_DECLARED", 2)
+    stated = [model("a.sft", "vae", f"https://h/{number}") for number in range(5)]
+    (need,) = wanted(node(1, "VAELoader", "a.sft", properties={"models": stated})).models
+    assert [candidate.url for candidate in need.candidates] == ["https://h/0", "https://h/1"]

@@ -38,12 +38,12 @@ CALLS = (
 ROOT = Path(__file__).parents[2]
 FILE_BYTES = 200_000
 LIFE_TIMEOUT_SECONDS = 60
-_CALL = re.compile(r"\d+ +(\w+)\(")
+_CALL = re.compile(r"(\d+) +(\w+)\(")
 
 
 @dataclass(frozen=True)
 class Point:
-    """The n-th call of a kind. `signal` also serves for errors: an inject expression of strace."""
+    """The n-th call of a kind in one thread, as strace counts."""
 
     call: str
     number: int
@@ -109,8 +109,10 @@ class Stage:
             done = self._live(scene, ["-o", str(log), "-e", f"trace={','.join(CALLS)}"])
             if done.returncode or scene.target.read_bytes() != scene.data:
                 raise RuntimeError(f"an undisturbed life went wrong: {done.stderr!r}")
-            seen = Tally(match[1] for line in log.read_text().splitlines() if (match := _CALL.match(line)))
-            found += [Point(call, n, with_digest) for call in CALLS for n in range(1, seen[call] + 1)]
+            lines = log.read_text().splitlines()
+            seen = Tally((match[1], match[2]) for line in lines if (match := _CALL.match(line)))
+            most = {call: max((n for (_, kind), n in seen.items() if kind == call), default=0) for call in CALLS}
+            found += [Point(call, n, with_digest) for call in CALLS for n in range(1, most[call] + 1)]
         return found
 
     def verdict(self, point: Point) -> str | None:

@@ -29,6 +29,7 @@ SCENES: dict[str, tuple[list[Job], tuple[str, ...]]] = {
     "empty": ([], ()),
     "paused": (evening(), ("P", "down", "down", "down", "down", "down")),
     "hostile": (hostile_jobs(), ()),
+    "told": (evening(), ("R", "y")),
 }
 
 

@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from textual import events
 from textual.widgets import Input
 
 from comfy_doctor.tui.bars import Chip, Tab
@@ -293,6 +294,22 @@ async def test_keys_typed_into_the_search_are_no_commands() -> None:
         await on.pilot.press("slash", *"rcpPRq")
         await on.looks()
         assert on.counter.verbs == [] and on.app.query_one(Input).value == "rcpPRq"
+
+
+async def test_what_is_typed_in_one_breath_after_the_slash_is_no_command() -> None:
+    async with stage(evening()) as on:
+        for key in ("slash", *"frcP/"):
+            on.app.post_message(events.Key(key, "/" if key == "slash" else key))
+        await on.until(lambda: on.app.query_one(Input).value == "frcP/")
+        assert on.counter.verbs == [] and not isinstance(on.app.screen, Ask)
+
+
+@pytest.mark.parametrize("keys", [[], ["enter"], ["slash", "x"], ["c"], ["question_mark"]])
+async def test_ctrl_c_leaves_from_everywhere_and_asks_for_nothing(keys: list[str]) -> None:
+    async with stage(evening()) as on:
+        await on.pilot.press(*keys, "ctrl+c")
+        assert not on.app.is_running or on.app.return_code == 0
+        assert on.counter.verbs == []
 
 
 async def test_a_long_list_is_turned_page_by_page() -> None:

@@ -28,9 +28,7 @@ def test_a_picture_holds_the_jobs_the_counts_and_the_overall_speed() -> None:
     assert found.counts[Status.FAILED] == 3 and found.workers == 2 and not found.more
 
 
-@pytest.mark.parametrize(
-    "view", [View(), View(Show.LIVE), View(Show.DONE), View(text="clip"), View(offset=200)]
-)
+@pytest.mark.parametrize("view", [View(), View(Show.LIVE), View(Show.DONE), View(text="clip"), View(offset=200)])
 def test_the_overall_speed_is_of_all_that_runs_whatever_is_shown(view: View) -> None:
     found = picture(Desk(NotedCounter(ledger_of(evening()))), view)
     assert found.bytes_per_second == 38.2e6 + 21.7e6 + 3.4e6

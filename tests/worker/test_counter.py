@@ -159,7 +159,7 @@ def test_d14_a_file_in_place_with_the_right_digest_is_answered_without_work(hous
     path = house.place(info)
     added = house.counter.submit(info, house.root)
     assert added.deduplicated
-    assert (added.job.status, added.job.result.path, added.job.result.proof) == (Status.SUCCESS, str(path), "A")
+    assert (added.job.status, added.job.result.path, added.job.result.proof) == (Status.SUCCESS, str(path), "B")
     assert added.job.progress.bytes == len(DATA)
     assert house.rung() == []
     assert house.counter.submit(info, house.root) == added, "asked again, it is the same answer"
