@@ -101,7 +101,10 @@ class ModelInfo(Frozen):
 
     @property
     def host(self) -> str:
-        return urlsplit(self.download_url).hostname or ""
+        try:
+            return urlsplit(self.download_url).hostname or ""
+        except ValueError:  # a job that was never handed in over the counter
+            return ""
 
 
 class Event(Frozen):

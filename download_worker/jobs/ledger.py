@@ -44,7 +44,10 @@ class Added(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Which jobs to list: live ones first, then the newest. `text` is looked for in file name, folder and host."""
+    """Which jobs to list: running ones, then waiting ones in the order of their turn, then ended ones from the newest.
+
+    `text` is looked for in file name, folder and host.
+    """
 
     statuses: frozenset[Status] = frozenset()
     text: str = ""

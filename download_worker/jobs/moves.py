@@ -94,7 +94,7 @@ def failed(code: StrEnum, reason: str, at: str, *, verdict: Verdict | None = Non
         result = job.result.model_copy(
             update={"code": str(code), "reason": safe_text(reason), "verdict": verdict or job.result.verdict}
         )
-        return _moved(job, at, f"Failed ({code}): {reason}", status=Status.FAILED, result=result, **_UNOWNED)
+        return _moved(job, at, f"Failed ({code})", status=Status.FAILED, result=result, **_UNOWNED)
 
     return move
 

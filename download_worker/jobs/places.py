@@ -149,4 +149,4 @@ def _check_component(name: str) -> None:
 
 
 def _unsafe(name: str, why: str) -> Refused:
-    return Refused(Code.UNSAFE_NAME, f"“{name[:80]!a}” cannot be a file name here: {why}")
+    return Refused(Code.UNSAFE_NAME, f"{name[:80]!a} cannot be a file name here: {why}")

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from download_worker.clock import iso
 from download_worker.database import reading, snapshot, writing
 from download_worker.errors import BadRequest, Code, LostClaim
+from download_worker.jobs.job import LIVE as LIVE_STATUSES
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import EVERYTHING, Added, Beat, Holding, Order, Question, order_for
 from download_worker.jobs.moves import MAX_WAIT, Move
@@ -118,14 +119,16 @@ class SqlLedger:
     def jobs(self, question: Question = EVERYTHING) -> Sequence[Job]:
         """Running ones, then waiting ones in the order of their turn, then ended ones from the newest."""
         segments = (
-            (OWNED, (jobs.c.seq,)),
-            (WAITING, (jobs.c.priority.desc(), jobs.c.seq)),
-            (ENDED, (jobs.c.seq.desc(),)),
+            (OWNED, LIVE_STATUSES, (jobs.c.seq,)),
+            (WAITING, LIVE_STATUSES, (jobs.c.priority.desc(), jobs.c.seq)),
+            (ENDED, frozenset(Status) - LIVE_STATUSES, (jobs.c.seq.desc(),)),
         )
         found: list[Job] = []
         skip = question.offset
         with snapshot(self._engine) as connection:  # a job that moves on meanwhile is listed once
-            for where, order in segments:
+            for where, statuses, order in segments:
+                if question.statuses and not question.statuses & statuses:
+                    continue
                 asked = _asked(select(*_JOB_FIELDS), where, question).order_by(*order)
                 left = question.limit - len(found)
                 if left <= 0:

@@ -98,7 +98,7 @@ QUESTIONS: dict[str, tuple[Callable[[SqlLedger], object], tuple[str, ...]]] = {
     "add": (lambda ledger: ledger.add(make_job()), ("jobs_one_live_per_target",)),
     "jobs of a status": (
         lambda ledger: ledger.jobs(Question(frozenset({Status.FAILED}), "a name", 5, 3)),
-        ("jobs_owned", "jobs_waiting", "jobs_ended"),
+        ("jobs_ended",),
     ),
     "counts": (lambda ledger: ledger.counts(), ("jobs_statuses",)),
     "unfinished": (lambda ledger: ledger.unfinished(), ("jobs_one_live_per_target",)),
