@@ -7,9 +7,12 @@ waited for before anything was read; readers never wait.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
@@ -22,6 +25,7 @@ HEAD = "0001"
 """The newest migration; a test compares it with the scripts. Alembic is loaded only when the ledger is older."""
 
 BUSY_TIMEOUT_SECONDS = 30.0
+RETRY_SECONDS = 0.02
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -35,7 +39,7 @@ def open_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     engine = _engine(url, busy_timeout_seconds)
     if _is_sqlite(engine):
         _make_private(Path(engine.url.database or ""))
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, patience_seconds=busy_timeout_seconds))
         event.listen(engine, "begin", _begin_immediate)
     try:
         _bring_to_head(engine)
@@ -114,13 +118,26 @@ def _make_private(path: Path) -> None:
         path.chmod(0o600)
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: Any, _record: object, *, patience_seconds: float) -> None:
     connection.isolation_level = None  # transactions are ours to begin, see _begin_immediate
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _switch_to_wal(cursor, patience_seconds)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA journal_size_limit=67108864")
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor, patience_seconds: float) -> None:
+    """SQLite's own patience does not reach here: when two open a fresh ledger at once, one is told at once `locked`."""
+    deadline = monotonic() + patience_seconds
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or monotonic() >= deadline:
+                raise
+            sleep(RETRY_SECONDS)
 
 
 def _begin_immediate(connection: Connection) -> None:

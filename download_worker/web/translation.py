@@ -23,7 +23,7 @@ MAX_CAUSES = 32
 FAR_SIDE_ERRORS = (requests.RequestException, pool.HTTPError, http.client.HTTPException, OSError, ValueError)
 
 _ENDED_EARLY = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-_HEAD_TOO_LARGE = "got more than"  # http.client has no class of its own for more than 100 headers
+_HEAD_TOO_LARGE = "got more than"  # how http.client begins when there are over 100 headers or 64 KiB in one line
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _head_trouble(host: str, causes: tuple[BaseException, ...]) -> Trouble:
         return TryLater(Code.STALLED, f"{host} took the question and did not answer")
     if _any(causes, requests.exceptions.ProxyError, pool.ProxyError):
         return TryLater(Code.NO_CONNECTION, f"the proxy does not lead to {host}: {_said(causes)}")
-    if _any(causes, http.client.LineTooLong, pool.InvalidHeader) or any(_HEAD_TOO_LARGE in str(c) for c in causes):
+    if _any(causes, pool.InvalidHeader) or any(_HEAD_TOO_LARGE in str(c) for c in causes):
         return GiveUp(Code.LYING_SERVER, f"{host} sends a head that is no honest one: {_said(causes)}", elsewhere=True)
     if _any(causes, ConnectionError, socket.gaierror):
         return TryLater(Code.NO_CONNECTION, f"{host} dropped the connection before it answered")

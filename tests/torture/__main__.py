@@ -1,4 +1,4 @@
-"""`python -m tests.torture --kills 500 --seed 7`: the run, its checks, and a line of figures. Exit 1 if a promise broke."""
+"""`python -m tests.torture --kills 500 --seed 7`: the run, its checks, its figures. Exit 1 if a promise broke."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m tests.torture.one_life HOME MODELS URL SHA256|-`: one job from hand-in to its end, in one thread.
 
-The real rooms, without the engine's threads: strace counts system calls per thread, so that here the n-th call of a kind
-is the same call in every run.
+The real rooms, without the engine's threads: strace counts system calls per thread, so that here the n-th call of a
+kind is the same call in every run.
 """
 
 from __future__ import annotations

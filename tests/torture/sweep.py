@@ -31,10 +31,11 @@ from tests.hub import Hub
 from tests.makers import safetensors_bytes
 from tests.torture.one_life import info_for, settings_for
 
-CALLS = (
-    "write pwrite64 fsync fdatasync rename renameat renameat2 link linkat unlink unlinkat mkdir mkdirat rmdir ftruncate "
-    "fallocate chmod fchmod"
-).split()
+_CALLS = """
+write pwrite64 fsync fdatasync rename renameat renameat2 link linkat unlink unlinkat mkdir mkdirat rmdir ftruncate
+fallocate chmod fchmod
+"""
+CALLS = tuple(_CALLS.split())
 ROOT = Path(__file__).parents[2]
 FILE_BYTES = 200_000
 LIFE_TIMEOUT_SECONDS = 60

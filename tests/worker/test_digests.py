@@ -19,9 +19,7 @@ def test_a_digest_is_of_all_bytes(tmp_path: Path, size: int) -> None:
     assert sha256_of(tmp_path / "f") == hashlib.sha256(data[:size]).hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("limit", "fed"), [(0, 0), (1, 1), (PIECE_BYTES + 7,) * 2, (10**9, 2 * PIECE_BYTES)]
-)
+@pytest.mark.parametrize(("limit", "fed"), [(0, 0), (1, 1), (PIECE_BYTES + 7,) * 2, (10**9, 2 * PIECE_BYTES)])
 def test_no_more_is_fed_than_asked_for(limit: int, fed: int) -> None:
     data = b"x" * (2 * PIECE_BYTES)
     digest, file = hashlib.sha256(), io.BytesIO(data)

@@ -249,7 +249,7 @@ def test_h12_an_encoded_body_is_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("known", "code"), [({"size": 200_000}, Code.SIZE_MISMATCH), ({}, Code.TOO_LARGE)])
 def test_h26_an_endless_body_is_left_at_the_limit(bench: Bench, known: dict[str, int], code: Code) -> None:
-    url = bench.publish(chunked_endless, SizedPattern(200_000))
+    url = bench.publish(chunked_endless(size=5_000_000), SizedPattern(200_000))
     trouble = bench.trouble(url, max_file_bytes=500_000, **known)
     assert isinstance(trouble, GiveUp) and trouble.code is code
     assert bench.room.part.stat().st_size <= known.get("size", 500_000)

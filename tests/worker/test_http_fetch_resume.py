@@ -43,12 +43,19 @@ class Bench:
         self.room.note(journal)
         return journal
 
-    def fetch(self, *, leash: Leash | None = None, inspect: Any = lambda head: None, **wanted: Any) -> Fetched:
+    def fetch(
+        self,
+        *,
+        leash: Leash | None = None,
+        inspect: Any = lambda head: None,
+        checkpoint_bytes: int = 64 * 1024,
+        **wanted: Any,
+    ) -> Fetched:
         settings = Settings(
             home=self.room.folder,
             allow_hosts=("127.0.0.1",),
             stall_timeout_seconds=5.0,
-            checkpoint_bytes=64 * 1024,
+            checkpoint_bytes=checkpoint_bytes,
             disk_reserve_bytes=0,
         )
         fetcher = HttpFetcher(Web(settings), settings, pause_seconds=0.0)
@@ -270,7 +277,7 @@ class PulledAt(Leash):
 
 def test_an_interrupted_fetch_goes_on_at_the_last_byte_that_was_written(bench: Bench) -> None:
     with pytest.raises(Interrupted):
-        bench.fetch(leash=PulledAt(300_000))
+        bench.fetch(leash=PulledAt(300_000), checkpoint_bytes=1 << 30)
     journal = bench.room.journal()
     assert journal is not None
     assert 300_000 <= journal.durable_bytes < DATA.size

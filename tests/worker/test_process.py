@@ -90,7 +90,8 @@ def make_shop(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Worksh
     (tmp_path / "staging").mkdir()
 
     def make(fetcher: Sources, rubric: Judge | None = None, **settings: Any) -> Workshop:
-        values: dict[str, Any] = {"home": tmp_path, "backoff_base_seconds": 10, "backoff_cap_seconds": 100, "max_tries": 3}
+        times = {"backoff_base_seconds": 10, "backoff_cap_seconds": 100, "max_tries": 3}
+        values: dict[str, Any] = {"home": tmp_path, **times}
         return Workshop(
             settings=Settings(**(values | settings)),
             clock=clock,

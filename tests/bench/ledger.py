@@ -1,6 +1,6 @@
 """What the ledger's questions cost, at a hundred and at a hundred thousand ended jobs: medians in µs.
 
-By hand: `python -m tests.bench_ledger`. For orientation; the tests assert on query plans and on work, never on time.
+`python -m tests.bench` shows them. For orientation; the tests assert on query plans and on work, never on time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,3 @@ def main() -> None:
     for name in columns[0]:
         few, many = (column[name] for column in columns)
         sys.stdout.write(f"{name:24}{few:12,.0f}{many:12,.0f}{many / few:9.1f}\n")
-
-
-if __name__ == "__main__":
-    main()

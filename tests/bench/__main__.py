@@ -1,0 +1,20 @@
+"""`python -m tests.bench [--megabytes 1024] [--rounds 5]`: ledger first, then one large file over the loopback."""
+
+from __future__ import annotations
+
+import argparse
+
+from tests.bench import download, ledger
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--megabytes", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    ledger.main()
+    download.main(options.megabytes * 1024 * 1024, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
