@@ -17,7 +17,18 @@ from download_worker.jobs.job import LIVE as LIVE_STATUSES
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import EVERYTHING, Added, Beat, Holding, Order, Question, order_for
 from download_worker.jobs.moves import MAX_WAIT, Move
-from download_worker.jobs.tables import CLAIMABLE, ENDED, LIVE, OWNED, QUEUE_PAUSED, TIMED, WAITING, flags, jobs
+from download_worker.jobs.tables import (
+    CLAIMABLE,
+    ENDED,
+    LIVE,
+    OWNED,
+    QUEUE_PAUSED,
+    TIMED,
+    WAITING,
+    flags,
+    jobs,
+    tallies,
+)
 
 _JOB_FIELDS = [column for column in jobs.c if column.name not in {"seq", "target", "host", "haystack", "ended_at"}]
 _CARRIED = ("model_info", "history", "progress", "result")
@@ -33,6 +44,7 @@ class SqlLedger:
                 if (standing := _live_for(connection, job)) is not None:
                     return Added(standing, deduplicated=True)
                 connection.execute(jobs.insert().values(_row(job)))
+                _tally(connection, job.status, 1)
                 return Added(job, deduplicated=False)
         except IntegrityError:  # PostgreSQL: another transaction was quicker; SQLite has one writer
             with reading(self._engine) as connection:
@@ -143,11 +155,11 @@ class SqlLedger:
         return found
 
     def counts(self) -> Mapping[Status, int]:
-        with reading(self._engine) as connection:
-            numbers = connection.execute(
-                select(*(func.count().filter(jobs.c.status == status) for status in Status))
-            ).one()
-        return dict(zip(Status, numbers, strict=True))
+        live = select(jobs.c.status, func.count()).where(LIVE).group_by(jobs.c.status)
+        with snapshot(self._engine) as connection:
+            rows = [*connection.execute(live), *connection.execute(select(tallies.c.status, tallies.c.number))]
+        found = {Status(status): number for status, number in rows}
+        return {status: found.get(status, 0) for status in Status}
 
     def unfinished(self) -> int:
         with reading(self._engine) as connection:
@@ -179,8 +191,14 @@ class SqlLedger:
             return _queue_paused(connection)
 
     def prune(self, ended_before: datetime) -> int:
+        forgotten = 0
         with writing(self._engine) as connection:
-            return connection.execute(delete(jobs).where(ENDED, jobs.c.ended_at < iso(ended_before))).rowcount
+            for status in (Status.SUCCESS, Status.FAILED):
+                old = delete(jobs).where(ENDED, jobs.c.status == status, jobs.c.ended_at < iso(ended_before))
+                number = connection.execute(old).rowcount
+                _tally(connection, status, -number)
+                forgotten += number
+        return forgotten
 
     def close(self) -> None:
         self._engine.dispose()
@@ -189,6 +207,12 @@ class SqlLedger:
 def _wake_the_due(connection: Connection, now: datetime) -> None:
     due = or_(jobs.c.not_before <= iso(now), jobs.c.not_before > iso(now + MAX_WAIT))
     connection.execute(update(jobs).where(TIMED, due).values(not_before=None))
+
+
+def _tally(connection: Connection, status: Status, change: int) -> None:
+    """Only ended jobs are tallied; the live ones are few, and have an index."""
+    if status not in LIVE_STATUSES and change:
+        connection.execute(update(tallies).where(tallies.c.status == status).values(number=tallies.c.number + change))
 
 
 def _queue_paused(connection: Connection) -> bool:
@@ -243,6 +267,7 @@ def _fail_damaged(connection: Connection, seq: int, at: str) -> None:
         "result": {"code": Code.INTERNAL, "reason": reason},
     }
     connection.execute(update(jobs).where(jobs.c.seq == seq).values(values))
+    _tally(connection, Status.FAILED, 1)
 
 
 def _find(connection: Connection, job_id: JobId) -> Job:
@@ -269,6 +294,9 @@ def _found(connection: Connection, job_id: JobId) -> Job:
 def _replace(connection: Connection, before: Job, after: Job) -> Job:
     if after is not before:
         connection.execute(update(jobs).where(jobs.c.job_id == before.job_id).values(_row(after)))
+        if after.status is not before.status:
+            _tally(connection, before.status, -1)
+            _tally(connection, after.status, 1)
     return after
 
 

@@ -57,9 +57,17 @@ Index("jobs_waiting", desc(jobs.c.priority), jobs.c.seq, sqlite_where=WAITING, p
 Index("jobs_timed", jobs.c.not_before, sqlite_where=TIMED, postgresql_where=TIMED)
 Index("jobs_ended", jobs.c.seq, jobs.c.status, sqlite_where=ENDED, postgresql_where=ENDED)
 Index("jobs_ended_at", jobs.c.ended_at, sqlite_where=ENDED, postgresql_where=ENDED)
-Index("jobs_statuses", jobs.c.seq, jobs.c.status)
+Index("jobs_live", jobs.c.status, sqlite_where=LIVE, postgresql_where=LIVE)
 Index("jobs_by_target", jobs.c.target, jobs.c.seq)
 Index("jobs_one_live_per_target", jobs.c.machine, jobs.c.target, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
+
+# How many jobs have ended how: kept with every change, so that counting never walks through years of them.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("status", String(16), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
 
 flags = Table("flags", metadata, Column("name", String(64), primary_key=True))
 

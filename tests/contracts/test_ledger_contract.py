@@ -290,3 +290,22 @@ def test_q1_many_threads_take_each_job_exactly_once(ledger: Ledger, clock: FakeC
     for thread in threads:
         thread.join()
     assert len(taken) == len({job.job_id for job in taken}) == 40
+
+
+def test_the_counts_follow_every_way_a_job_can_end_and_come_back(ledger: Ledger, clock: FakeClock) -> None:
+    def ended() -> tuple[int, int]:
+        counts = ledger.counts()
+        return counts[Status.SUCCESS], counts[Status.FAILED]
+
+    ledger.add(make_job(status=Status.SUCCESS))
+    assert ended() == (1, 0)
+    job = make_job()
+    ledger.add(job)
+    fail(ledger, claimed(ledger, clock), clock)
+    assert ended() == (1, 1)
+    ledger.amend(job.job_id, moves.retried("t"))
+    assert ended() == (1, 0)
+    ledger.change(claimed(ledger, clock).claim, moves.succeeded(Result(), "done", iso(clock.now())))
+    assert ended() == (2, 0)
+    ledger.prune(clock.now() + timedelta(days=1))
+    assert ended() == (0, 0)

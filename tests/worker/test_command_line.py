@@ -146,11 +146,11 @@ def test_every_trouble_has_its_exit_code_and_its_next_step(
     if as_json:
         told = document(capsys)
         assert told["exit_code"] == code
-        assert told["errors"] == [{"code": trouble.code, "message": "no", "hint": NEXT_STEP[trouble.code]}]
+        assert told["errors"] == [{"code": trouble.code, "message": "no", "hint": NEXT_STEP[Code(trouble.code)]}]
     else:
         told_people = capsys.readouterr()
         assert told_people.out == ""
-        assert told_people.err == f"error: no\n  next: {NEXT_STEP[trouble.code]}  [{trouble.code}]\n"
+        assert told_people.err == f"error: no\n  next: {NEXT_STEP[Code(trouble.code)]}  [{trouble.code}]\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError(HOSTILE), KeyError("x"), AssertionError(), OSError(28, "full")])

@@ -115,7 +115,7 @@ def _indexes(connection: Any) -> dict[str, str]:
 def test_p14_an_opened_ledger_is_at_the_newest_version_and_opens_again(path: Path, engine: Engine) -> None:
     with reading(engine) as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == HEAD
-        assert set(inspect(connection).get_table_names()) == {"jobs", "flags", "alembic_version"}
+        assert set(inspect(connection).get_table_names()) == {"jobs", "tallies", "flags", "alembic_version"}
     open_engine(f"sqlite:///{path}").dispose()
 
 

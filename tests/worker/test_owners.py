@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from download_worker import owners as owners_module
 from download_worker.jobs.job import WorkerId
 from download_worker.owners import Owners
 
@@ -103,7 +103,7 @@ def test_a_foreign_file_in_the_folder_is_left_alone(folder: Path) -> None:
 
 def test_who_looks_while_a_worker_enrols_does_not_bury_it_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the making of its file and its lock, another process may take it for a dead worker's and remove it."""
-    monkeypatch.setattr(owners_module.secrets, "token_hex", lambda _: "a" * 12)
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "a" * 12)
     path = folder / f"worker-{os.getpid()}-{'a' * 12}.lock"
     folder.mkdir()
     looking = FileLock(path, thread_local=False)

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from download_worker import room as room_module
 from download_worker.errors import Code, GiveUp, LostClaim, TryLater
 from download_worker.jobs.job import JobId
 from download_worker.room import (
@@ -279,7 +278,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         *((Path, name) for name in ("mkdir", "rename", "replace", "open", "unlink", "rmdir")),
         *((os, name) for name in ("fsync", "rmdir", "unlink")),
         (FileLock, "acquire"),
-        (room_module.shutil, "rmtree"),
+        (shutil, "rmtree"),
     ):
         monkeypatch.setattr(owner, name, deadly(getattr(owner, name)))
     return lambda: seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append(command)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(service.subprocess, "run", run)
-    monkeypatch.setattr(service.shutil, "which", lambda _: "/bin/systemctl")
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/systemctl")
     monkeypatch.setattr(service, "unit_path", lambda *, user: tmp_path / "units" / UNIT_NAME)
     return commands
 
@@ -75,7 +76,7 @@ def test_installing_writes_the_unit_and_starts_it(ran: list[list[str]]) -> None:
 
 
 def test_without_systemd_it_says_what_to_do_by_hand(ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(GiveUp) as told:
         install(HOME, user=False)
     assert "systemctl daemon-reload" in told.value.hint
@@ -91,7 +92,7 @@ def test_what_systemd_says_is_passed_on(ran: list[list[str]], fault: str, monkey
             raise FileNotFoundError(2, "No such file or directory", "systemctl")
         return subprocess.CompletedProcess(command, 1, "", "Failed to connect to bus\n")
 
-    monkeypatch.setattr(service.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(GiveUp) as told:
         install(HOME, user=True)
     said = {"refuses": "Failed to connect to bus", "hangs": "timed out", "vanishes": "No such file"}[fault]

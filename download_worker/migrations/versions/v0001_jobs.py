@@ -28,7 +28,7 @@ INDEXES: tuple[tuple[str, tuple[Any, ...], Any, bool], ...] = (
     ("jobs_timed", ("not_before",), TIMED, False),
     ("jobs_ended", ("seq", "status"), ENDED, False),
     ("jobs_ended_at", ("ended_at",), ENDED, False),
-    ("jobs_statuses", ("seq", "status"), None, False),
+    ("jobs_live", ("status",), LIVE, False),
     ("jobs_by_target", ("target", "seq"), None, False),
     ("jobs_one_live_per_target", ("machine", "target"), LIVE, True),
 )
@@ -65,6 +65,12 @@ def upgrade() -> None:
     )
     for name, columns, where, unique in INDEXES:
         op.create_index(name, "jobs", list(columns), unique=unique, sqlite_where=where, postgresql_where=where)
+    tallies = op.create_table(
+        "tallies",
+        sa.Column("status", sa.String(16), primary_key=True),
+        sa.Column("number", sa.Integer, nullable=False),
+    )
+    op.bulk_insert(tallies, [{"status": status, "number": 0} for status in ("SUCCESS", "FAILED")])
     op.create_table("flags", sa.Column("name", sa.String(64), primary_key=True))
 
 
