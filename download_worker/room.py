@@ -31,7 +31,7 @@ from download_worker.jobs.job import JobId
 STAGING_BESIDE_MODELS = ".comfy-doctor-staging"
 MAX_JOURNAL_BYTES = 16 * 1024
 COPY_BYTES = 1024 * 1024
-_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 class Identity(NamedTuple):

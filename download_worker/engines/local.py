@@ -81,9 +81,9 @@ class LocalEngine:
         clear_staging(self._shop)
         while not self._stopping.is_set():
             try:
-                self._reclaim()
                 self._listen()
                 self._take()
+                self._reclaim()  # after the take: what another worker was quicker to claim has to be watched from now
                 if drain and self._nothing_left():
                     return
                 patience = self._patience_seconds()

@@ -62,10 +62,10 @@ class Troublemaker:
         self._opener = subprocess.Popen(command, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)})
 
     def one_more(self) -> None:
-        """Keep the workers busy, do one bad thing, and sometimes kill."""
+        """Keep the workers busy and do one bad thing, most often a kill."""
         self.stage.keep_staffed()
         self._wake_the_stopped()
-        while self.stage.ledger.unfinished() < WAITING_JOBS:
+        if self.stage.ledger.unfinished() < WAITING_JOBS:
             self.stage.hand_in()
         deed = self.rng.random()
         if deed < 0.80:
@@ -77,7 +77,7 @@ class Troublemaker:
             self.duplicates += 1
         else:
             self._poison()
-        time.sleep(self.rng.uniform(0.02, 0.5))
+        time.sleep(self.rng.uniform(0.02, 0.4))
 
     def rest(self) -> None:
         for pid, _ in self.stopped:

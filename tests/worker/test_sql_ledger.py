@@ -156,6 +156,7 @@ def test_q11_a_hundred_thousand_ended_jobs_cost_no_question_more_work(engine: En
         "holdings": ledger.holdings,
         "jobs": lambda: ledger.jobs(Question(limit=300)),
         "unfinished": ledger.unfinished,
+        "counts": ledger.counts,
         "add": lambda: ledger.add(make_job()),
         "latest_for": lambda: ledger.latest_for(make_job()),
     }
@@ -164,10 +165,9 @@ def test_q11_a_hundred_thousand_ended_jobs_cost_no_question_more_work(engine: En
     after = {name: work_of(engine, ask) for name, ask in asked.items()}
     for name in asked:
         assert after[name] <= 2 * before[name] + 20, (name, before[name], after[name])
-    # A page of ended jobs costs its length, and counting them one pass over an index.
+    # A page of ended jobs costs its length.
     page = Question(statuses=frozenset({Status.FAILED}), limit=200)
     assert work_of(engine, lambda: ledger.jobs(page)) * STEPS_PER_TICK < 200 * 200
-    assert work_of(engine, ledger.counts) * STEPS_PER_TICK < MANY * 16
     assert ledger.counts()[Status.FAILED] == MANY
 
 
