@@ -83,7 +83,9 @@ class LocalEngine:
             try:
                 self._listen()
                 self._take()
-                self._reclaim()  # after the take: what another worker was quicker to claim has to be watched from now
+                # After the take, so that what another worker was quicker to claim is watched from now on.
+                if self._reclaim():
+                    continue
                 if drain and self._nothing_left():
                     return
                 patience = self._patience_seconds()
@@ -92,10 +94,13 @@ class LocalEngine:
                 patience = SHORT_OF_LEDGER_SECONDS
             self._bell.wait(patience)
 
-    def _reclaim(self) -> None:
-        """Send back to the queue what is held by nobody who lives, or by somebody whose lease has run out."""
+    def _reclaim(self) -> bool:
+        """Send back to the queue what is held by nobody who lives, or by somebody whose lease has run out.
+
+        Returns whether there was such a job: it may be taken at once.
+        """
         now = self._shop.clock.steady()
-        others = False
+        others = taken_back = False
         for holding in self._shop.ledger.holdings():
             with self._lock:
                 ours = holding.claim in self._hands
@@ -103,12 +108,13 @@ class LocalEngine:
                 continue
             gone = holding.claim.worker == self._worker or not self._owners.is_alive(holding.claim.worker)
             if gone or not holding.lease.holds(now):
-                self._take_back(holding)
+                taken_back |= self._take_back(holding)
             else:
                 others = True
         self._watching_others = others
+        return taken_back
 
-    def _take_back(self, holding: Holding) -> None:
+    def _take_back(self, holding: Holding) -> bool:
         settings, ledger = self._shop.settings, self._shop.ledger
         move = moves.reclaimed(
             self._shop.clock.now(),
@@ -122,8 +128,10 @@ class LocalEngine:
                 self._clear(job)  # first, so that a stopped owner that wakes up again can put nothing in place
             job = ledger.change(holding.claim, move)
         except (LostClaim, BadRequest):
-            return  # another worker was quicker
+            return False  # another worker was quicker
         logger.warning("job {} was left by {}; now {}", job.job_id, holding.claim.worker, job.status)
+        return True
+        self._bell.wake()
 
     def _listen(self) -> None:
         for ring in self._bell.heard():

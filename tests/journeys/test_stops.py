@@ -178,7 +178,6 @@ def test_p4_a_worker_that_slept_longer_than_its_lease_can_do_no_harm(house: Hous
         house.wait_for_job(job_id, Status.SUCCESS)
         os.kill(sleeper, signal.SIGCONT)
 
-        house.wait(lambda: f"job {job_id} is somebody else's" in told(house), 5)
         after, _ = house.publish("/after.safetensors", seed=9)
         house.wait_for_job(house.submit(after), Status.SUCCESS)
     job = house.job(job_id)
@@ -186,10 +185,6 @@ def test_p4_a_worker_that_slept_longer_than_its_lease_can_do_no_harm(house: Hous
     assert len(events(job, "Taken back from")) == 1
     assert house.library()["loras/big.safetensors"] == data
     assert house.staged() == []
-
-
-def told(house: House) -> str:
-    return (house.home / "state/download_worker.log").read_text()
 
 
 @pytest.mark.slow
