@@ -24,7 +24,7 @@ from download_worker.owners import Owners
 from download_worker.process import Workshop, process
 from download_worker.room import leave_for_good, staging_for
 
-STOP_SECONDS = 4.0
+STOP_SECONDS = 3.5
 """How long running jobs have to end by themselves before they are given back over their heads."""
 
 WATCH_OWNERS_SECONDS = 1.0
@@ -219,7 +219,7 @@ class LocalEngine:
         with self._lock:
             stuck = list(self._hands.values())
         for hand in stuck:
-            logger.warning("job {} did not stop in {:.0f} s and is given back", hand.job.job_id, STOP_SECONDS)
+            logger.warning("job {} did not stop in {:.1f} s and is given back", hand.job.job_id, STOP_SECONDS)
             self._obey(hand)
 
     def _nothing_left(self) -> bool:

@@ -126,7 +126,10 @@ class House:
 
     def cli(self, *words: object, program: str = "comfy_doctor", as_json: bool = True, **env: str) -> Said:
         """One command from beginning to end, with nobody at the terminal."""
-        command = [sys.executable, "-m", program, *map(str, words), *(["--json"] if as_json else [])]
+        spoken = list(map(str, words))
+        if as_json:
+            spoken.insert(spoken.index("--") if "--" in spoken else len(spoken), "--json")
+        command = [sys.executable, "-m", program, *spoken]
         with self.process(command, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             stdout, stderr = process.communicate(timeout=COMMAND_SECONDS)
             return Said(process.returncode, stdout.decode(), stderr.decode())

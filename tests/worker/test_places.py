@@ -41,6 +41,7 @@ BAD_ANYWHERE = {
     "zero width": "x\u200b",
     "line separator": "x\u2028",
     "decomposed": "e\u0301",
+    "another letter in normal form": "\u2126",
     "compatibility slash": "a\u2215b",
     "full-width dots": "\uff0e\uff0e",
     "wildcard": "x*",
