@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,8 @@ HEAD = "0001"
 BUSY_TIMEOUT_SECONDS = 30.0
 RETRY_SECONDS = 0.02
 MIGRATIONS = Path(__file__).parent / "migrations"
+_ONE_MIGRATION = threading.Lock()
+"""Alembic's `context` and `op` belong to the whole process: two threads would migrate on each other's connection."""
 
 
 def open_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Engine:
@@ -176,4 +179,5 @@ def _migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ONE_MIGRATION:
+        command.upgrade(config, "head")

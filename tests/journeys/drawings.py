@@ -55,9 +55,7 @@ def _loader(number: int, kind: str, folder: str, name: str, *values: object, mod
     return _node(number, kind, [name, *values], properties, mode=mode)
 
 
-def _node(
-    number: int, kind: str, values: list[Any], properties: dict[str, Any], mode: int = 0
-) -> dict[str, Any]:
+def _node(number: int, kind: str, values: list[Any], properties: dict[str, Any], mode: int = 0) -> dict[str, Any]:
     return {
         "id": number,
         "type": kind,

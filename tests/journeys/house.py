@@ -32,6 +32,9 @@ COMMAND_SECONDS = 60.0
 START_SECONDS = 20.0
 POLL_SECONDS = 0.02
 ENVELOPE = {"comfy_doctor_result", "command", "status", "exit_code", "data", "messages", "errors"}
+Env = Mapping[str, str]
+NO_ENV: Env = MappingProxyType({})
+"""Nothing beside the surroundings of the house."""
 STATUSES_OF_EXIT: dict[int, set[str]] = {0: {"success"}, 1: {"success", "error"}, 4: {"partial"}}
 
 
@@ -124,7 +127,7 @@ class House:
 
     # --- the programs ---
 
-    def cli(self, *words: object, program: str = "comfy_doctor", as_json: bool = True, **env: str) -> Said:
+    def cli(self, *words: object, program: str = "comfy_doctor", as_json: bool = True, env: Env = NO_ENV) -> Said:
         """One command from beginning to end, with nobody at the terminal."""
         spoken = list(map(str, words))
         if as_json:
@@ -134,8 +137,8 @@ class House:
             stdout, stderr = process.communicate(timeout=COMMAND_SECONDS)
             return Said(process.returncode, stdout.decode(), stderr.decode())
 
-    def enqueue(self, url: str, *options: object, folder: str = "loras", **env: str) -> JobId:
-        said = self.cli("enqueue", url, "--type", folder, *options, **env)
+    def enqueue(self, url: str, *options: object, folder: str = "loras", env: Env = NO_ENV) -> JobId:
+        said = self.cli("enqueue", url, "--type", folder, *options, env=env)
         assert said.exit_code == 0, said
         return said.job_id
 
@@ -146,10 +149,10 @@ class House:
         with wiring.counter_of(settings) as counter:
             return counter.submit(info, self.models).job.job_id
 
-    def drain(self, *options: str, **env: str) -> Said:
-        return self.cli("run", "--drain", *options, program="download_worker", **env)
+    def drain(self, *options: str, env: Env = NO_ENV) -> Said:
+        return self.cli("run", "--drain", *options, program="download_worker", env=env)
 
-    def start_worker(self, *options: str, **env: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, *options: str, env: Env = NO_ENV) -> subprocess.Popen[bytes]:
         """A worker that is still starting. Whoever gets it need not end it."""
         name = f"worker-{len(self._processes)}"
         with (self.notes / f"{name}.out").open("wb") as out, (self.notes / f"{name}.err").open("wb") as err:
@@ -157,9 +160,9 @@ class House:
             return self._open(command, env, stdout=out, stderr=err)
 
     @contextmanager
-    def worker(self, *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, *options: str, env: Env = NO_ENV) -> Iterator[subprocess.Popen[bytes]]:
         """A worker that is ready for jobs; killed at the end unless it has ended by itself."""
-        process = self.start_worker(*options, **env)
+        process = self.start_worker(*options, env=env)
         try:
             self.wait_ready(process)
             yield process
@@ -173,10 +176,10 @@ class House:
         assert process.poll() is None, "the worker has ended while it started"
         return any(self.home.glob(f"state/workers/worker-{process.pid}-*.lock"))
 
-    def _open(self, command: list[str], env: Mapping[str, str], **streams: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
+    def _open(self, command: list[str], env: Env, **streams: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = subprocess.Popen(
             command,
-            env=self.env | env,
+            env={**self.env, **env},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -187,9 +190,7 @@ class House:
         return process
 
     @contextmanager
-    def process(
-        self, command: list[str], env: Mapping[str, str] = MappingProxyType({}), **streams: Any
-    ) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, command: list[str], env: Env = NO_ENV, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
         """Any program in the surroundings of this house; killed at the end unless it has ended by itself."""
         process = self._open(command, env, **streams)
         try:
@@ -211,9 +212,7 @@ class House:
         with wiring.ledger_of(Settings(home=self.home)) as ledger:
             return ledger.get(JobId(job_id))
 
-    def wait_for_job(
-        self, job_id: str, wanted: Status | Callable[[Job], object], timeout_seconds: float = 30.0
-    ) -> Job:
+    def wait_for_job(self, job_id: str, wanted: Status | Callable[[Job], object], timeout_seconds: float = 30.0) -> Job:
         """Until the ledger shows the job so."""
         fits = (lambda job: job.status is wanted) if isinstance(wanted, Status) else wanted
         with wiring.ledger_of(Settings(home=self.home)) as ledger:

@@ -43,7 +43,7 @@ COMMANDS = {
 def test_what_cannot_be_asked_for_is_answered_with_its_code(
     house: House, words: list[str], exit_code: int, code: str
 ) -> None:
-    said = house.cli("enqueue", *words, COMFY_DOCTOR_ALLOW_HOSTS="")
+    said = house.cli("enqueue", *words, env={"COMFY_DOCTOR_ALLOW_HOSTS": ""})
     assert (said.exit_code, said.error_code, said.stderr) == (exit_code, code, "")
     assert house.library() == {}
 
@@ -55,7 +55,7 @@ def test_an_error_for_people_ends_with_the_next_step_and_leaves_stdout_alone(hou
 
 
 def test_without_a_comfyui_the_surroundings_are_missing(house: House) -> None:
-    said = house.cli("enqueue", URL, *LORA, COMFYUI_PATH=str(house.folder / "nowhere"))
+    said = house.cli("enqueue", URL, *LORA, env={"COMFYUI_PATH": str(house.folder / "nowhere")})
     assert (said.exit_code, said.error_code) == (3, "no_comfyui")
 
 
@@ -100,7 +100,7 @@ def test_status_names_the_workers_and_counts_the_jobs(house: House) -> None:
     assert job_id in told["jobs"]
 
 
-@pytest.mark.parametrize("home_name", ["my 100% \"odd\" $HOME home"])
+@pytest.mark.parametrize("home_name", ['my 100% "odd" $HOME home'])
 def test_the_unit_names_a_home_with_odd_signs_so_that_systemd_reads_it_back(tmp_path: Path, home_name: str) -> None:
     with House(tmp_path, home_name) as house:
         said = house.cli("install-service", "--user", "--print", program="download_worker", as_json=False)

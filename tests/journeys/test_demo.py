@@ -14,7 +14,7 @@ def test_the_demo_ends_well_in_under_a_minute_and_leaves_nothing(house: House) -
     temporary = house.folder / "tmp"
     temporary.mkdir()
     begun = time.monotonic()
-    said = house.cli("demo", as_json=False, TMPDIR=str(temporary))
+    said = house.cli("demo", as_json=False, env={"TMPDIR": str(temporary)})
     print(f"\ndemo: {time.monotonic() - begun:.1f} s")
     assert said.exit_code == 0, said
     assert said.stdout.count("✓") == 5

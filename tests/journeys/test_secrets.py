@@ -33,19 +33,19 @@ def test_h20_no_token_is_written_anywhere_or_sent_to_another_host(house: House) 
         away = elsewhere.publish("/away.safetensors", data)
         env = TOKENS | asking(model) | {"OPENAI_API_KEY": OPENAI, "COMFY_DOCTOR_MAX_TRIES": "2"}
         for url in (f"{good}?token={IN_URL}", f"{page}?token={IN_URL}", f"{HUB}/moved.safetensors", away):
-            heard.append(house.cli("enqueue", url, "--type", "loras", **env))
-        heard.append(house.drain("--verbose", **env))
+            heard.append(house.cli("enqueue", url, "--type", "loras", env=env))
+        heard.append(house.drain("--verbose", env=env))
         workflow = house.folder / "workflow.json"
         workflow.write_text(json.dumps(wanting("locked.safetensors")))
-        heard.append(house.cli("fix", workflow, "--yes", "--verbose", as_json=False, **env))
-        heard += [house.cli("jobs", **env), house.cli("jobs", "show", heard[0].job_id, as_json=False, **env)]
+        heard.append(house.cli("fix", workflow, "--yes", "--verbose", as_json=False, env=env))
+        heard += [house.cli("jobs", env=env), house.cli("jobs", "show", heard[0].job_id, as_json=False, env=env)]
         other_host, asked = elsewhere.hits, model.requests
 
     assert [said.exit_code for said in heard] == [0, 0, 0, 0, 1, 1, 0, 0], heard[4:6]
     assert sorted(house.library()) == [f"loras/{name}.safetensors" for name in ("away", "good", "moved")]
-    assert {path: hits for path in ("moved", "locked") if (hits := house.hub.hits_for(f"{SHELF}/{path}.safetensors"))}
-    for hit in house.hub.hits_for(f"{SHELF}/moved.safetensors") + house.hub.hits_for(f"{SHELF}/locked.safetensors"):
-        assert hit.headers["authorization"] == f"Bearer {HF}", "the token's own host gets it"
+    for name in ("moved", "locked"):
+        tokens = {hit.headers.get("authorization") for hit in house.hub.hits_for(f"{SHELF}/{name}.safetensors")}
+        assert tokens == {f"Bearer {HF}"}, "the token's own host gets it"
     assert {hit.path for hit in other_host} == {"/final.safetensors", "/away.safetensors"}
     assert all("authorization" not in hit.headers for hit in other_host)
 
@@ -59,5 +59,4 @@ def test_h20_no_token_is_written_anywhere_or_sent_to_another_host(house: House) 
             assert canary == OPENAI or canary not in f"{question.body}{dict(question.headers)}"
     for path, content in house.written().items():
         for canary in canaries:
-            assert canary == IN_URL or canary.encode() not in content, (canary, path)
-            assert canary.encode() not in content or path.startswith("home/state/"), (canary, path)
+            assert canary.encode() not in content, (canary, path)

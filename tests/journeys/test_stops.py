@@ -122,7 +122,7 @@ def test_p3_sigterm_also_ends_a_worker_that_waits_for_a_language_model(house: Ho
     url, data = house.publish("/m.safetensors")
     with LlmStub(hold()) as model:
         env = {"OPENAI_BASE_URL": model.base_url, "COMFY_DOCTOR_LLM_MODEL": "stub"}
-        with house.worker(**env) as worker:
+        with house.worker(env=env) as worker:
             job_id = house.submit(url)
             model.wait_for(lambda model: model.requests)
             seconds = stopped_within(worker)
@@ -141,7 +141,7 @@ def test_p3_sigterm_also_ends_a_worker_that_waits_for_a_language_model(house: Ho
 def test_p3_a_worker_whose_job_is_deaf_ends_in_time_and_at_a_second_sigterm_at_once(house: House, signals: int) -> None:
     env = hooked(house, DEAF)
     job_id = house.submit(house.publish("/marked.safetensors")[0])
-    with house.worker(**env) as worker:
+    with house.worker(env=env) as worker:
         house.wait_for_job(job_id, lambda job: events(job, "Downloading from"))
         begun = time.monotonic()
         worker.send_signal(signal.SIGTERM)
@@ -182,7 +182,7 @@ def test_p1_what_a_killed_worker_held_is_taken_up_by_another_at_the_durable_byte
 @pytest.mark.slow
 @pytest.mark.parametrize("wakes", ["while the other works", "after the other has ended"])
 def test_p4_a_worker_that_slept_longer_than_its_lease_can_do_no_harm(house: House, wakes: str) -> None:
-    with house.worker(**SHORT_LEASE), house.worker(**SHORT_LEASE):
+    with house.worker(env=SHORT_LEASE), house.worker(env=SHORT_LEASE):
         job_id, data = on_its_way(house)
         sleeper = owner_of(house.job(job_id))
         os.kill(sleeper, signal.SIGSTOP)
@@ -210,7 +210,7 @@ def test_p8_a_job_that_kills_its_worker_ends_as_crash_loop_and_the_queue_goes_on
     poison = house.submit(house.publish("/marked.safetensors")[0])
     good = [house.submit(house.publish(f"/good{number}.safetensors", seed=number)[0]) for number in range(3)]
 
-    codes = [house.drain(**env).exit_code for _ in range(4)]
+    codes = [house.drain(env=env).exit_code for _ in range(4)]
     assert codes == [-signal.SIGABRT] * 3 + [1]
     job = house.job(poison)
     assert (job.status, job.result.code, job.attempts) == (Status.FAILED, "crash_loop", 3)
@@ -221,10 +221,11 @@ def test_p8_a_job_that_kills_its_worker_ends_as_crash_loop_and_the_queue_goes_on
 
 @pytest.mark.slow
 def test_n6_a_line_that_is_cut_is_gone_on_with_where_it_broke(house: House) -> None:
-    url, data = house.publish("/cut.safetensors", 500_000, behaviour=BEHAVIOURS["eof_mid"](after_bytes=200_000).times(1))
+    url, data = house.publish(
+        "/cut.safetensors", 500_000, behaviour=BEHAVIOURS["eof_mid"](after_bytes=200_000).times(1)
+    )
     job_id = house.submit(url)
     assert house.drain().exit_code == 0
     assert [hit.first_byte for hit in house.hub.hits] == [0, 200_000]
     assert house.library() == {"loras/cut.safetensors": data}
     assert house.job(job_id).attempts == 1
-

@@ -27,6 +27,7 @@ def main() -> int:
             trouble = Troublemaker(stage, rng)
             while trouble.kills < options.kills:
                 trouble.one_more()
+                _progress(trouble.kills, options.kills)
             trouble.rest()
             stage.finish(timeout_seconds=options.patience)
             findings = check_all(stage, trouble)
@@ -34,6 +35,11 @@ def main() -> int:
     print(json.dumps(figures, indent=2))
     _tell(findings)
     return 1 if findings.broken else 0
+
+
+def _progress(kills: int, wanted: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{kills} of {wanted} kills", end="", file=sys.stderr, flush=True)
 
 
 def _tell(findings: Findings) -> None:

@@ -98,14 +98,14 @@ class Troublemaker:
         }
 
     def _kill(self) -> None:
-        """Four times of five somebody who holds a job, at a moment of its own choosing."""
+        """Somebody who holds a job; now and then, when nobody does, somebody who is just starting."""
         holdings = self.stage.ledger.holdings()
         alive = {process.pid: process for process in self.stage.processes if process.poll() is None}
         owners = sorted({_pid(holding) for holding in holdings} & set(alive))
-        if owners and self.rng.random() < 0.9:
+        if owners:
             pid = self.rng.choice(owners)
             self.owner_kills += 1
-        elif alive and self.rng.random() < 0.3:
+        elif alive and self.rng.random() < 0.06:
             pid = self.rng.choice(sorted(alive))
         else:
             return

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from download_worker.clock import FakeClock
-from download_worker.database import HEAD, MIGRATIONS, open_engine, reading, snapshot, writing
+from download_worker.database import HEAD, MIGRATIONS, _switch_to_wal, open_engine, reading, snapshot, writing
 from download_worker.errors import BadRequest, Code, GiveUp, TryLater
 from download_worker.jobs import moves
 from download_worker.jobs.job import Lease, WorkerId
@@ -223,6 +223,26 @@ def test_p9_threads_that_open_a_fresh_home_at_once_all_succeed(tmp_path: Path) -
         assert troubles == []
 
 
+class SwitchedBySomebody:
+    """A cursor that is told `locked` at once while somebody else switches the file to WAL."""
+
+    def __init__(self, *complaints: str) -> None:
+        self._complaints = list(complaints)
+
+    def execute(self, _: str) -> None:
+        if self._complaints:
+            raise sqlite3.OperationalError(self._complaints.pop(0))
+
+
+def test_p9_switching_to_wal_is_patient_only_with_a_lock() -> None:
+    locked = "database is locked"
+    _switch_to_wal(cast(sqlite3.Cursor, SwitchedBySomebody(locked, locked)), patience_seconds=5)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        _switch_to_wal(cast(sqlite3.Cursor, SwitchedBySomebody(*[locked] * 9)), patience_seconds=0.01)
+    with pytest.raises(sqlite3.OperationalError, match="unable"):
+        _switch_to_wal(cast(sqlite3.Cursor, SwitchedBySomebody("unable to open database file")), patience_seconds=5)
+
+
 def _writers(ledger: SqlLedger) -> dict[str, Callable[[], object]]:
     clock = FakeClock()
     lease = Lease.starting(clock.steady(), 60)
@@ -321,3 +341,22 @@ def test_q14_a_snapshot_is_of_one_moment_and_reading_is_of_the_newest(path: Path
         assert live.execute(count).scalar_one() == 2
     ledger.add(make_job())
     other.close()
+
+
+def test_threads_that_open_fresh_ledgers_at_once_do_not_migrate_on_each_others_connection(tmp_path: Path) -> None:
+    start = threading.Barrier(4)
+    troubles: list[Exception] = []
+
+    def open_one(number: int) -> None:
+        start.wait()
+        try:
+            open_engine(f"sqlite:///{tmp_path}/{number}.db").dispose()
+        except Exception as error:
+            troubles.append(error)
+
+    threads = [threading.Thread(target=open_one, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert troubles == []
