@@ -11,7 +11,7 @@ from datetime import datetime
 from textual.pilot import Pilot
 
 from comfy_doctor.tui.app import Dashboard
-from comfy_doctor.tui.bars import Line
+from comfy_doctor.tui.bars import Chip, Line
 from comfy_doctor.tui.detail import DetailPane
 from comfy_doctor.tui.table import JobTable
 from download_worker.clock import FakeClock, Instant
@@ -164,3 +164,15 @@ async def stage(
             yield on_stage
         finally:
             counter.gate.set()
+
+
+def by_name(on: Stage, name: str) -> Job:
+    return next(job for job in on.ledger.jobs() if name in job.model_info.expected_filename)
+
+
+def chip(on: Stage, bar: str, key: str) -> Chip:
+    return next(chip for chip in on.app.query(f"#{bar} Chip").results(Chip) if chip.key.key == key)
+
+
+def notes(on: Stage) -> list[str]:
+    return [note.message for note in on.app._notifications]
