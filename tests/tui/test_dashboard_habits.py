@@ -1,4 +1,4 @@
-"""The dashboard's habits in detail: selection, search, paging, questions, sizes, patience. Slow only because they are many."""
+"""The dashboard's habits: selection, search, paging, questions, sizes, patience. Slow only because they are many."""
 
 from __future__ import annotations
 
