@@ -209,7 +209,12 @@ def resume(common: Manners, job_id: MaybeJob = None) -> Report:
 def priority(
     common: Manners,
     job_id: AnyJob,
-    number: Annotated[int, typer.Argument(metavar="N", help="Higher goes first; 0 is usual.", show_default=False)],
+    number: Annotated[
+        int,
+        typer.Argument(
+            metavar="N", help="Higher goes first; 0 is usual; write `-- ID -5` for less.", show_default=False
+        ),
+    ],
 ) -> Report:
     """Move a waiting job forward or back.
 

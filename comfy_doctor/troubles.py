@@ -21,6 +21,7 @@ class DoctorCode(StrEnum):
     BAD_EXTRA_PATHS = "bad_extra_paths"
     NO_WORKFLOW = "no_workflow"
     UNREADABLE_WORKFLOW = "unreadable_workflow"
+    NO_TERMINAL = "no_terminal"
 
 
 class Answer(NamedTuple):
@@ -37,6 +38,7 @@ ANSWERS = MappingProxyType(
         DoctorCode.BAD_EXTRA_PATHS: Answer("correct that file: ComfyUI cannot use it either", ExitCode.USAGE),
         DoctorCode.NO_WORKFLOW: Answer("name a workflow file or a folder of them", ExitCode.USAGE),
         DoctorCode.UNREADABLE_WORKFLOW: Answer("save the workflow again and try that file", ExitCode.PARTLY),
+        DoctorCode.NO_TERMINAL: Answer("list the jobs with `comfy-doctor jobs`", ExitCode.SURROUNDINGS),
     }
 )
 

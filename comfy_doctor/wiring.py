@@ -5,6 +5,7 @@ Rooms are imported when their verb is called, so that `--help` waits for none of
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,6 +140,11 @@ def prune(here: Desk, days: float) -> Report:
 
 
 def dashboard(here: Desk) -> Report:
+    """Raises DoctorTrouble(no_terminal)."""
+    from comfy_doctor.troubles import DoctorCode, DoctorTrouble
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # textual draws on stderr
+        raise DoctorTrouble(DoctorCode.NO_TERMINAL, "the dashboard needs a terminal, and this is none")
     from comfy_doctor.tui.app import run_dashboard
 
     with counter_of(here) as counter:

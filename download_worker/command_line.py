@@ -148,7 +148,8 @@ def _completed(words: list[str], defaults: Mapping[str, str]) -> list[str]:
 def _usage(error: typer.TyperException, program: str, words: Sequence[str]) -> Report:
     command = _command_in(words)
     message = error.format_message() or "a command is missing"
-    asked = f"{program} {command}".strip()
+    context = getattr(error, "ctx", None)  # of the command that was reached: `config --help` helps nobody without one
+    asked = program if context is None else context.command_path
     return Report(command, ExitCode.USAGE, errors=(Complaint("usage", message, f"see `{asked} --help`"),))
 
 

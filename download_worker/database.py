@@ -100,8 +100,8 @@ def database_errors(engine: Engine) -> Iterator[None]:
 def _engine(url: str, busy_timeout_seconds: float) -> Engine:
     try:
         if make_url(url).get_backend_name() == "sqlite":
-            return create_engine(url, connect_args={"timeout": busy_timeout_seconds})
-        return create_engine(url, pool_pre_ping=True)
+            return create_engine(url, max_overflow=-1, connect_args={"timeout": busy_timeout_seconds})
+        return create_engine(url, max_overflow=-1, pool_pre_ping=True)
     except (ArgumentError, ModuleNotFoundError) as error:  # neither repeats the URL, which may hold a password
         raise BadRequest(Code.BAD_SETTING, f"database: {error}") from error
 

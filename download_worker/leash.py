@@ -15,6 +15,7 @@ from download_worker.errors import Interrupted
 from download_worker.jobs.job import Progress
 
 SPEED_WINDOW_SECONDS = 3.0
+NOTHING_YET = Progress()
 MARK_SECONDS = 0.1
 
 
@@ -62,8 +63,9 @@ class Leash:
         """Told by the fetcher after each piece; read by the heartbeat."""
         self._meter.note(done, total, connections)
 
-    def read(self) -> Progress:
-        return self._meter.read()
+    def read(self, before: Progress = NOTHING_YET) -> Progress:
+        """What was told last; `before` where nothing was told yet."""
+        return self._meter.read() if self._meter.begun else before
 
 
 class Meter:
@@ -74,6 +76,10 @@ class Meter:
         self._marks: tuple[tuple[float, int], ...] = ()
         self._total: int | None = None
         self._connections = 0
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._marks)
 
     def note(self, done: int, total: int | None, connections: int) -> None:
         now = self._now()

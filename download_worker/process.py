@@ -10,82 +10,73 @@ job: write nothing).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from loguru import logger
 
-from download_worker.clock import Clock, iso
 from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
-from download_worker.fetchers.fetcher import Fetcher, Inspect
-from download_worker.installers.installer import Installed, Installer
+from download_worker.housekeeping import leaves_nothing, tidy
+from download_worker.installers.installer import Installed
 from download_worker.jobs import moves
-from download_worker.jobs.job import Job, Result, Verdict
-from download_worker.jobs.ledger import Ledger
+from download_worker.jobs.job import Job, Result, Status, Verdict
+from download_worker.jobs.moves import Move
 from download_worker.leash import Leash
-from download_worker.quarantine import Quarantine
-from download_worker.room import Fetched, Room, entered, leave_for_good, source_key, staging_for
+from download_worker.room import Fetched, Room, entered, source_key, staging_for
 from download_worker.settings import Settings
 from download_worker.text import public_url
-from download_worker.verifiers.verifier import Rejected, Rubric, Specimen, Verifier, prove
+from download_worker.verifiers.verifier import Rejected, Specimen, prove
+from download_worker.workshop import Workshop
 
 DISK_FULL_WAIT_SECONDS = 60.0
 NO_VERDICT_WAIT_CAP_SECONDS = 600.0
+FAITHFUL_TRIES = 2
+"""So often a source is gone back to for the rest of a file; then the next source may begin it anew."""
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """Everything one walk needs. Made in `wiring.py`; the order of the verifiers is the policy."""
+def process(job: Job, shop: Workshop, leash: Leash) -> Job:
+    """Walk one claimed job to the end of this attempt, and record it. Returns the job as it stands then.
 
-    settings: Settings
-    clock: Clock
-    ledger: Ledger
-    fetcher: Fetcher
-    inspect: Callable[[str], Inspect]
-    verifiers: Sequence[Verifier]
-    rubric: Rubric
-    installer: Installer
-    quarantine: Quarantine
-
-    def at(self) -> str:
-        return iso(self.clock.now())
-
-
-def process(job: Job, shop: Workshop, leash: Leash) -> None:
-    """Walk one claimed job to the end of this attempt and record it. Raises Interrupted and LostClaim, nothing else
-    but what keeps the ledger itself from being written."""
+    Raises Interrupted and LostClaim, and nothing else but what keeps the ledger itself from being written.
+    """
     with logger.contextualize(job_id=job.job_id):
         try:
             result, event = _walk(job, shop, leash)
+            move = moves.succeeded(result, event, shop.at())
         except (Interrupted, LostClaim):
             raise
         except Trouble as trouble:
-            _record_trouble(job, shop, trouble)
+            move = _answer_to(trouble, job, shop)
         except Exception as error:  # noqa: BLE001 - the wall of the house: one job must never stop the line
             logger.opt(exception=error).error("job {} met a fault of ours", job.job_id)
-            _record_trouble(job, shop, GiveUp(Code.INTERNAL, f"{type(error).__name__} in our own code"))
-        else:
-            shop.ledger.change(job.claim, moves.succeeded(result, event, shop.at()))
-            logger.info("{} is in place: {}", job.model_info.expected_filename, result.path)
+            move = _answer_to(GiveUp(Code.INTERNAL, f"{type(error).__name__} in our own code"), job, shop)
+        return record(job, shop, move)
+
+
+def record(job: Job, shop: Workshop, move: Move) -> Job:
+    """Room 6: one write in the ledger. Only then may the staging go: a lost claim's would be somebody else's."""
+    after = shop.ledger.change(job.claim, move)
+    if leaves_nothing(after):
+        tidy(after, shop.settings)
+    if after.status is Status.SUCCESS:
+        logger.info("{} is in place: {}", job.model_info.expected_filename, after.result.path)
+    elif after.status is Status.FAILED:
+        logger.error("{} failed: {}", job.model_info.expected_filename, after.result.reason)
+    return after
 
 
 def _walk(job: Job, shop: Workshop, leash: Leash) -> tuple[Result, str]:
     """Rooms 3 to 5. Returns what room 6 is to record as SUCCESS."""
-    staging = staging_for(job.target, shop.settings.staging, job.models_root)
     there = shop.installer.present(_as_promised(job), leash)
     if there is not None:
-        leave_for_good(staging, job.job_id)
         return _in_place(job, there), f"Already in place: {there.path}"
 
+    staging = staging_for(job.target, shop.settings.staging, job.models_root)
     with entered(staging, job.job_id, job.attempts) as room:
         file, verdict = _proven(job, shop, room, leash)
         promise = Result(path=str(job.target), sha256=file.sha256, proof=verdict.proof, verdict=verdict)
-        if not shop.ledger.change(job.claim, moves.promoting(promise, shop.at())).live:
-            leave_for_good(staging, job.job_id)
+        if not record(job, shop, moves.promoting(promise, shop.at())).live:
             raise LostClaim(job.claim)  # cancelled at the last moment, and recorded so
         installed = shop.installer.install(job, file, leash)
-    leave_for_good(staging, job.job_id)
     word = "Was in place already" if installed.already_present else "In place"
     return promise.model_copy(update={"path": str(installed.path)}), f"{word}: {installed.path}"
 
@@ -99,7 +90,8 @@ def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched
             specimen = Specimen(job_id=job.job_id, file=file, wanted=job.model_info)
             return file, prove(specimen, shop.verifiers, shop.rubric, leash)
         except TryLater as trouble:
-            if is_last or trouble.code in _NOT_THE_SOURCE or room.journal() is not None:
+            faithful = room.has_durable_bytes() and job.tries <= FAITHFUL_TRIES
+            if is_last or faithful or trouble.code in _NOT_THE_SOURCE:
                 raise
             logger.warning("{} has nothing for now ({}); trying the next source", public_url(url), trouble.message)
         except Rejected as refusal:
@@ -123,26 +115,24 @@ def _fetched(job: Job, url: str, shop: Workshop, room: Room, leash: Leash) -> Fe
         shop.ledger.change(job.claim, moves.downloading(event, shop.at()))
         logger.info("{}", event)
     file = shop.fetcher.fetch(url, job.model_info, room, leash, shop.inspect(job.model_info.expected_filename))
+    leash.progress(file.size, file.size)
     event = f"Verifying {file.size} bytes, SHA-256 {file.sha256}"
     shop.ledger.change(job.claim, moves.verifying(event, file.size, shop.at()))
     return file
 
 
-def _record_trouble(job: Job, shop: Workshop, trouble: Trouble) -> None:
-    """Room 6, when there is no file: wait and try again, or FAILED with the reason."""
+def _answer_to(trouble: Trouble, job: Job, shop: Workshop) -> Move:
+    """What room 6 is to record when there is no file: wait and try again, or FAILED with the reason."""
     wait_seconds = _patience(job, shop.settings, trouble)
     if wait_seconds is not None:
-        until = shop.clock.now() + timedelta(seconds=wait_seconds)
-        refund = trouble.code in _NOT_THE_SOURCE
-        shop.ledger.change(job.claim, moves.put_off(until, str(trouble), shop.at(), refund=refund))
         logger.warning("{}; again in {:.0f} s", trouble.message, wait_seconds)
-        return
-    verdict = None
-    if isinstance(trouble, Rejected):
-        leave_for_good(staging_for(job.target, shop.settings.staging, job.models_root), job.job_id)
-        verdict = trouble.verdict()
-    shop.ledger.change(job.claim, moves.failed(trouble.code, str(trouble), shop.at(), verdict=verdict))
-    logger.error("{} failed: {}", job.model_info.expected_filename, trouble)
+        until = shop.clock.now() + timedelta(seconds=wait_seconds)
+        return moves.put_off(until, str(trouble), shop.at(), refund=trouble.code in _NOT_THE_SOURCE)
+    reason = str(trouble)
+    if isinstance(trouble, TryLater):
+        reason = f"{trouble.message}; given up after {job.tries} tries: retry it when that is mended"
+    verdict = trouble.verdict() if isinstance(trouble, Rejected) else None
+    return moves.failed(trouble.code, reason, shop.at(), verdict=verdict)
 
 
 def _patience(job: Job, settings: Settings, trouble: Trouble) -> float | None:

@@ -22,15 +22,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import TypeAdapter
 
-from download_worker.errors import Code, GiveUp, LostClaim, TryLater
+from download_worker.errors import Code, GiveUp, LostClaim, Trouble, TryLater
 from download_worker.jobs.job import JobId
 
 STAGING_BESIDE_MODELS = ".comfy-doctor-staging"
 MAX_JOURNAL_BYTES = 16 * 1024
 COPY_BYTES = 1024 * 1024
+COPY_SUFFIX = ".new"
+LOCK_SECONDS = 2.0
 _OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
@@ -109,6 +111,7 @@ class Room:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._journal)
+        _sync_folder(self.folder)  # else a power cut could bring back the journal of another version
 
     def whole_file(self) -> Journal | None:
         """The journal of a file that is complete, digested and untouched since; else None."""
@@ -117,10 +120,23 @@ class Room:
             return None
         return journal if Identity.of(self.part.stat()) == journal.identity else None
 
+    def has_durable_bytes(self) -> bool:
+        journal = self.journal()
+        return journal is not None and journal.durable_bytes > 0
+
     def empty(self) -> None:
         """Forget what is here: another source, or another representation of it."""
         self._journal.unlink(missing_ok=True)
         self.part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # Windows has no such call; NTFS journals its folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def source_key(url: str) -> str:
@@ -165,26 +181,37 @@ def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
     with storage_errors(own):
         hall.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _take_over(hall, own)
+    room = Room(own)
     try:
-        yield Room(own)
+        yield room
     finally:
         lock.release()
+        if not room.has_durable_bytes():
+            with suppress(Trouble):  # nothing is in it: the next to clear up may have it
+                leave_for_good(staging, job_id, attempts)
 
 
-def leave_for_good(staging: Path, job_id: JobId) -> None:
-    """The job has ended: nothing of it stays in staging."""
+def leave_for_good(staging: Path, job_id: JobId, attempts: int) -> None:
+    """Nothing of this claim, or of an earlier one, stays in staging; a later claim's room is not ours to remove.
+
+    Raises:
+        TryLater or GiveUp, see `storage_errors`.
+    """
     hall = staging / job_id
     with storage_errors(hall):
-        if hall.exists():
-            shutil.rmtree(hall, onerror=_ignore_missing)
-        with suppress(OSError):  # only ours to remove when empty: the hidden staging folder beside models
-            if staging.name == STAGING_BESIDE_MODELS:
-                staging.rmdir()
+        for room in list(hall.iterdir()) if hall.is_dir() else ():
+            number = room.name.removesuffix(COPY_SUFFIX)
+            if not number.isdigit() or int(number) <= attempts:
+                shutil.rmtree(room, onerror=_ignore_missing)
+        for folder in (hall, staging) if staging.name == STAGING_BESIDE_MODELS else (hall,):
+            with suppress(OSError):  # not empty: somebody else is in it
+                folder.rmdir()
 
 
 def is_occupied(staging: Path, job_id: JobId) -> bool:
     """Whether some living process works in a room of this job, or nobody can tell."""
-    rooms = (path for path in (staging / job_id).iterdir() if path.is_dir())
+    hall = staging / job_id
+    rooms = (path for path in hall.iterdir() if path.is_dir()) if hall.is_dir() else ()
     return any(_is_locked(room) for room in rooms)
 
 
@@ -202,24 +229,26 @@ def _take_over(hall: Path, own: Path) -> FileLock:
     former = sorted((path for path in others if path.name.isdigit()), key=_advance, reverse=True)
     if any(int(room.name) > int(own.name) for room in former):
         raise LostClaim(own)
-    for room in former:
-        if own.exists():
-            break
-        lock = FileLock(room / "lock", blocking=False, thread_local=False)
-        try:
-            lock.acquire()
-        except (Timeout, OSError):
-            _copy_durable(Room(room), own)
-            break
-        room.rename(own)
-        lock.release()
+    if former and not own.exists():
+        _adopt(former[0], own)
     own.mkdir(mode=0o700, exist_ok=True)
-    lock = FileLock(own / "lock", blocking=False, thread_local=False)
+    lock = FileLock(own / "lock", timeout=LOCK_SECONDS, thread_local=False)  # housekeeping may just be looking
     lock.acquire()
     for leftover in others:
         if leftover.exists():
             shutil.rmtree(leftover, onerror=_ignore_missing)
     return lock
+
+
+def _adopt(former: Path, own: Path) -> None:
+    """Take a dead owner's room as it is; of one that is only stopped, or that is in use, copy what is durable."""
+    if _is_locked(former):
+        _copy_durable(Room(former), own)
+        return
+    try:
+        former.rename(own)
+    except PermissionError:  # Windows renames no folder in which a file is open
+        _copy_durable(Room(former), own)
 
 
 def _advance(folder: Path) -> tuple[int, int]:
@@ -229,7 +258,7 @@ def _advance(folder: Path) -> tuple[int, int]:
 
 def _copy_durable(former: Room, own: Path) -> None:
     journal = former.journal()
-    fresh = own.with_name(f"{own.name}.new")
+    fresh = own.with_name(f"{own.name}{COPY_SUFFIX}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     if journal is not None and journal.durable_bytes:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from download_worker.jobs.counter import Counter
     from download_worker.jobs.ledger import Ledger
     from download_worker.owners import Owners
-    from download_worker.process import Workshop
     from download_worker.settings import Settings
+    from download_worker.workshop import Workshop
 
 
 def settings(home: Path | None, **options: object) -> Settings:
@@ -80,7 +80,6 @@ def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
 def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
     from download_worker.fetchers.http import HttpFetcher
     from download_worker.installers.model_file import ModelFileInstaller
-    from download_worker.process import Workshop
     from download_worker.quarantine import Quarantine
     from download_worker.verifiers.digest import DigestVerifier
     from download_worker.verifiers.filetype import FiletypeVerifier, inspect_head
@@ -88,6 +87,7 @@ def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
     from download_worker.verifiers.rubric import ModelRubric
     from download_worker.verifiers.safetensors_file import SafetensorsVerifier
     from download_worker.web.session import Web
+    from download_worker.workshop import Workshop
 
     web = Web(settings)
     return Workshop(

@@ -9,26 +9,39 @@ from __future__ import annotations
 
 import threading
 from collections import Counter as Tally
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from loguru import logger
 
 from download_worker.errors import BadRequest, IllegalMove, Interrupted, LostClaim, Trouble
-from download_worker.housekeeping import clear_staging
+from download_worker.housekeeping import clear_up, leaves_nothing, tidy
 from download_worker.jobs import moves
 from download_worker.jobs.bell import Bell
 from download_worker.jobs.job import Claim, Job, Lease, Status, WorkerId
 from download_worker.jobs.ledger import Beat, Holding, Order
+from download_worker.jobs.moves import Move
 from download_worker.leash import Leash
 from download_worker.owners import Owners
-from download_worker.process import Workshop, process
-from download_worker.room import leave_for_good, staging_for
+from download_worker.process import process, record
+from download_worker.workshop import Workshop
 
 STOP_SECONDS = 3.5
 """How long running jobs have to end by themselves before they are given back over their heads."""
 
 WATCH_OWNERS_SECONDS = 1.0
 SHORT_OF_LEDGER_SECONDS = 5.0
+CLEAR_UP_SECONDS = 24 * 3600.0
+
+# What an owner records that was told to let go; whoever lost the claim records nothing.
+_ANSWERS: Mapping[Order, Callable[[str], Move]] = MappingProxyType(
+    {
+        Order.CANCEL: moves.cancelled,
+        Order.PAUSE: lambda at: moves.given_back(at, "Paused; the bytes stay"),
+        Order.GO_ON: lambda at: moves.given_back(at, "Given back: the worker stops"),
+    }
+)
 
 
 @dataclass(eq=False)
@@ -55,13 +68,14 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._hands: dict[Claim, Hand] = {}
         self._watching_others = False
+        self._clear_up_at = 0.0
+        self._failures = 0
 
     def stop(self) -> None:
         self._stopping.set()
         self._bell.wake()
 
     def run(self, *, drain: bool = False) -> bool:
-        failed_before = self._shop.ledger.counts()[Status.FAILED]
         with self._owners.enrol() as self._worker:
             logger.info("{} is ready for {} jobs at once", self._worker, self._shop.settings.jobs)
             heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -73,14 +87,13 @@ class LocalEngine:
                 self._stop_hands()
                 heart.join(STOP_SECONDS)
                 logger.info("{} has stopped", self._worker)
-        counts = self._shop.ledger.counts()
-        left = sum(counts[status] for status in (Status.PENDING, Status.DOWNLOADING, Status.VERIFYING))
-        return counts[Status.FAILED] <= failed_before and not (drain and left)
+        left_behind = drain and self._shop.ledger.has_live_jobs()
+        return self._failures == 0 and not left_behind
 
     def _loop(self, drain: bool) -> None:
-        clear_staging(self._shop)
         while not self._stopping.is_set():
             try:
+                self._clear_up()
                 self._listen()
                 self._take()
                 # After the take, so that what another worker was quicker to claim is watched from now on.
@@ -93,6 +106,12 @@ class LocalEngine:
                 logger.warning("{}; the worker tries again in {:.0f} s", trouble, SHORT_OF_LEDGER_SECONDS)
                 patience = SHORT_OF_LEDGER_SECONDS
             self._bell.wait(patience)
+
+    def _clear_up(self) -> None:
+        now = self._shop.clock.steady().seconds
+        if now >= self._clear_up_at:
+            self._clear_up_at = now + CLEAR_UP_SECONDS
+            clear_up(self._shop)
 
     def _reclaim(self) -> bool:
         """Send back to the queue what is held by nobody who lives, or by somebody whose lease has run out.
@@ -125,20 +144,23 @@ class LocalEngine:
         try:
             job = ledger.get(holding.claim.job_id)
             if job.cancel_requested and not job.promoting:
-                self._clear(job)  # first, so that a stopped owner that wakes up again can put nothing in place
+                tidy(job, settings)  # first, so that a stopped owner that wakes up again can put nothing in place
             job = ledger.change(holding.claim, move)
         except (LostClaim, BadRequest):
             return False  # another worker was quicker
+        self._failures += job.status is Status.FAILED
         logger.warning("job {} was left by {}; now {}", job.job_id, holding.claim.worker, job.status)
         return True
-        self._bell.wake()
 
     def _listen(self) -> None:
         for ring in self._bell.heard():
             try:
-                self._shop.ledger.get(ring.job_id)
+                job = self._shop.ledger.get(ring.job_id)
             except BadRequest:
                 self._bell.set_aside(ring, "the ledger knows no such job")
+                continue
+            if not job.live and leaves_nothing(job):
+                tidy(job, self._shop.settings)  # cancelled while nobody had it
 
     def _take(self) -> None:
         settings = self._shop.settings
@@ -159,7 +181,7 @@ class LocalEngine:
 
     def _work(self, hand: Hand) -> None:
         try:
-            process(hand.job, self._shop, hand.leash)
+            self._failures += process(hand.job, self._shop, hand.leash).status is Status.FAILED
         except Interrupted:
             self._obey(hand)
         except LostClaim:
@@ -174,17 +196,14 @@ class LocalEngine:
 
     def _obey(self, hand: Hand) -> None:
         """Record why the leash was pulled. A cancelled job leaves nothing behind."""
-        at = self._shop.at()
+        if hand.order is Order.LOST:
+            return
         try:
-            if hand.order is Order.CANCEL:
-                self._clear(hand.job)
-                self._shop.ledger.change(hand.job.claim, moves.cancelled(at))
-            elif hand.order is Order.PAUSE:
-                self._shop.ledger.change(hand.job.claim, moves.given_back(at, "Paused; the bytes stay"))
-            elif hand.order is Order.GO_ON:
-                self._shop.ledger.change(hand.job.claim, moves.given_back(at, "Given back: the worker stops"))
+            record(hand.job, self._shop, _ANSWERS[hand.order](self._shop.at()))
         except LostClaim:
             logger.debug("job {} had another owner already", hand.job.job_id)
+        except (Trouble, IllegalMove) as error:
+            logger.error("job {} could not be given back and is taken back later: {}", hand.job.job_id, error)
 
     def _beat(self) -> None:
         """Renews leases from a thread of its own: a stalled download still has a living owner."""
@@ -193,7 +212,7 @@ class LocalEngine:
             with self._lock:
                 hands = dict(self._hands)
             try:
-                beats = [Beat(claim, hand.leash.read()) for claim, hand in hands.items()]
+                beats = [Beat(claim, hand.leash.read(hand.job.progress)) for claim, hand in hands.items()]
                 orders = self._shop.ledger.beat(beats, self._lease()) if beats else {}
                 last = self._shop.clock.steady()
             except Trouble as trouble:
@@ -238,6 +257,3 @@ class LocalEngine:
 
     def _lease(self) -> Lease:
         return Lease.starting(self._shop.clock.steady(), self._shop.settings.lease_seconds)
-
-    def _clear(self, job: Job) -> None:
-        leave_for_good(staging_for(job.target, self._shop.settings.staging, job.models_root), job.job_id)

@@ -104,6 +104,10 @@ class Ledger(Protocol):
         """Live jobs that are not paused: what a drain still has to wait for."""
         ...
 
+    def has_live_jobs(self) -> bool:
+        """Whether any job is left, paused ones included."""
+        ...
+
     def latest_for(self, job: Job) -> Job | None:
         """The newest SUCCESS for the same target, whatever its URL was."""
         ...

@@ -102,6 +102,10 @@ class MemoryLedger:
         with self._lock:
             return sum(job.live and not job.paused for job in self._jobs.values())
 
+    def has_live_jobs(self) -> bool:
+        with self._lock:
+            return any(job.live for job in self._jobs.values())
+
     def latest_for(self, job: Job) -> Job | None:
         return self._last(lambda other: _same_target(job, other) and other.status is Status.SUCCESS)
 

@@ -90,21 +90,14 @@ def succeeded(result: Result, event: str, at: str) -> Move:
 
 
 def failed(code: StrEnum, reason: str, at: str, *, verdict: Verdict | None = None) -> Move:
-    def move(job: Job) -> Job:
-        result = job.result.model_copy(
-            update={"code": str(code), "reason": safe_text(reason), "verdict": verdict or job.result.verdict}
-        )
-        return _moved(job, at, f"Failed ({code})", status=Status.FAILED, result=result, **_UNOWNED)
-
-    return move
+    """The end without a file: the result says nothing of one."""
+    result = Result(code=str(code), reason=safe_text(reason), verdict=verdict)
+    return lambda job: _moved(job, at, f"Failed ({code})", status=Status.FAILED, result=result, **_UNOWNED)
 
 
 def cancelled(at: str) -> Move:
-    def move(job: Job) -> Job:
-        result = job.result.model_copy(update={"code": str(Code.CANCELLED), "reason": "cancelled"})
-        return _moved(job, at, "Cancelled", status=Status.FAILED, result=result, **_UNOWNED)
-
-    return move
+    result = Result(code=str(Code.CANCELLED), reason="cancelled")
+    return lambda job: _moved(job, at, "Cancelled", status=Status.FAILED, result=result, **_UNOWNED)
 
 
 def given_back(at: str, event: str) -> Move:
@@ -137,8 +130,8 @@ def reclaimed(now: datetime, *, max_tries: int, base_seconds: float, cap_seconds
         at = iso(now)
         if job.cancel_requested and not job.promoting:
             return cancelled(at)(job)
-        if job.tries >= max_tries:
-            reason = f"its worker died {job.tries} times while it held this job"
+        if job.tries >= max_tries and not job.promoting:
+            reason = f"tried {job.tries} times, and the last time its worker died of it or with it"
             return failed(Code.CRASH_LOOP, reason, at)(job)
         wait = (
             0.0

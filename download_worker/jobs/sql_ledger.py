@@ -34,6 +34,10 @@ _JOB_FIELDS = [column for column in jobs.c if column.name not in {"seq", "target
 _CARRIED = ("model_info", "history", "progress", "result")
 
 
+VOID = ("", 0.0, 0.0)
+"""A lease that nothing holds: the row of an owner that was edited by hand."""
+
+
 class SqlLedger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -122,7 +126,9 @@ class SqlLedger:
         columns = (jobs.c.job_id, jobs.c.worker, jobs.c.attempts, jobs.c.lease)
         with reading(self._engine) as connection:
             rows = connection.execute(select(*columns).where(OWNED)).all()
-        return [Holding(Claim(JobId(r.job_id), WorkerId(r.worker), r.attempts), Lease(*r.lease)) for r in rows]
+        return [
+            Holding(Claim(JobId(r.job_id), WorkerId(r.worker), r.attempts), Lease(*(r.lease or VOID))) for r in rows
+        ]
 
     def get(self, job_id: JobId) -> Job:
         with reading(self._engine) as connection:
@@ -164,6 +170,10 @@ class SqlLedger:
     def unfinished(self) -> int:
         with reading(self._engine) as connection:
             return connection.execute(select(func.count()).select_from(jobs).where(LIVE, ~jobs.c.paused)).scalar_one()
+
+    def has_live_jobs(self) -> bool:
+        with reading(self._engine) as connection:
+            return connection.execute(select(jobs.c.seq).where(LIVE).limit(1)).first() is not None
 
     def latest_for(self, job: Job) -> Job | None:
         with reading(self._engine) as connection:

@@ -54,6 +54,17 @@ def test_an_error_for_people_ends_with_the_next_step_and_leaves_stdout_alone(hou
     assert "next: " in said.stderr and "[unknown_job]" in said.stderr
 
 
+def test_a_dashboard_without_a_terminal_says_so_and_ends(house: House) -> None:
+    said = house.cli("dashboard")
+    assert (said.exit_code, said.error_code) == (3, "no_terminal")
+
+
+def test_a_command_that_does_not_exist_is_answered_with_a_help_that_does(house: House) -> None:
+    said = house.cli("jbos", "list")
+    assert (said.exit_code, said.error_code) == (2, "usage")
+    assert said.envelope["errors"][0]["hint"] == "see `comfy-doctor --help`"
+
+
 def test_without_a_comfyui_the_surroundings_are_missing(house: House) -> None:
     said = house.cli("enqueue", URL, *LORA, env={"COMFYUI_PATH": str(house.folder / "nowhere")})
     assert (said.exit_code, said.error_code) == (3, "no_comfyui")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,13 +22,12 @@ from download_worker.jobs.job import Job, JobId, Lease, Result, Status, WorkerId
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash
 from download_worker.owners import Owners
-from download_worker.process import Workshop
 from download_worker.quarantine import Quarantine
 from download_worker.settings import Settings
+from download_worker.workshop import Workshop
 from tests.jobs import make_info, make_job
 
 PATIENCE_SECONDS = 10.0
-DEAD = WorkerId("worker-999999-dddddddddddd")
 
 
 @dataclass
@@ -46,6 +46,16 @@ class Bench:
     let_go: threading.Event = field(default_factory=threading.Event)
 
     @property
+    def dead(self) -> WorkerId:
+        """A worker of this home that does not live any more."""
+        with self.owners.enrol() as worker:
+            return worker
+
+    @property
+    def owners(self) -> Owners:
+        return Owners(self.home / "state" / "workers")
+
+    @property
     def settings(self) -> Settings:
         return Settings(
             home=self.home,
@@ -59,13 +69,13 @@ class Bench:
             backoff_cap_seconds=0.002,
         )
 
-    def process(self, job: Job, shop: Workshop, leash: Leash) -> None:
+    def process(self, job: Job, shop: Workshop, leash: Leash) -> Job:
         with self.changed:
             self.started[job.job_id] = job
             self.changed.notify_all()
         while not self.let_go.wait(0.005):
             leash.check()
-        self.ledger.change(job.claim, moves.succeeded(Result(), "done", "t"))
+        return self.ledger.change(job.claim, moves.succeeded(Result(), "done", "t"))
 
     @contextmanager
     def running(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEngine]:
@@ -81,7 +91,7 @@ class Bench:
 
         monkeypatch.setattr(local, "process", self.process)
         shop = cast(Workshop, Shop(self.settings, self.clock, self.ledger, Quarantine(self.home / "state")))
-        engine = LocalEngine(shop, self.bell, Owners(self.home / "state" / "workers"))
+        engine = LocalEngine(shop, self.bell, self.owners)
         thread = threading.Thread(target=engine.run)
         thread.start()
         try:
@@ -197,7 +207,7 @@ def held_by(bench: Bench, worker: WorkerId, job: Job) -> Job:
 
 def test_a_job_of_a_dead_owner_is_taken_up_before_its_lease_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     job = bench.hand_in()
-    dead = held_by(bench, DEAD, job)
+    dead = held_by(bench, bench.dead, job)
     bench.let_go.set()
     with bench.running(monkeypatch):
         bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
@@ -207,7 +217,7 @@ def test_a_job_of_a_dead_owner_is_taken_up_before_its_lease_ends(bench: Bench, m
 
 def test_p4_a_living_owner_keeps_its_job_until_its_lease_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.let_go.set()
-    with Owners(bench.home / "state" / "workers").enrol() as stopped:
+    with bench.owners.enrol() as stopped:
         job = bench.hand_in()
         held_by(bench, stopped, job)
         other = bench.hand_in()
@@ -220,7 +230,7 @@ def test_p4_a_living_owner_keeps_its_job_until_its_lease_ends(bench: Bench, monk
 
 def test_p10_a_reboot_voids_every_lease(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.let_go.set()
-    with Owners(bench.home / "state" / "workers").enrol() as namesake:
+    with bench.owners.enrol() as namesake:
         job = bench.hand_in()
         held_by(bench, namesake, job)
         bench.clock.reboot()
@@ -234,7 +244,7 @@ def test_p8_a_job_that_kills_its_workers_ends_in_a_crash_loop_and_the_queue_goes
     bench.let_go.set()
     poison = bench.hand_in(priority=5)
     for _ in range(3):  # three workers die of it
-        held_by(bench, DEAD, poison)
+        held_by(bench, bench.dead, poison)
         bench.clock.advance(1)
         if _ < 2:
             bench.ledger.change(
@@ -253,7 +263,7 @@ def test_a_cancelled_job_of_a_dead_owner_ends_cancelled_and_its_room_is_cleared(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = bench.hand_in()
-    held_by(bench, DEAD, job)
+    held_by(bench, bench.dead, job)
     bench.ledger.amend(job.job_id, moves.cancel_requested("t"))
     hall = bench.home / "staging" / job.job_id
     hall.mkdir(parents=True)
@@ -271,6 +281,7 @@ def test_at_start_the_rooms_of_ended_and_unknown_jobs_are_cleared_and_others_sta
     staging = bench.home / "staging"
     for name in (waiting.job_id, unknown):
         (staging / name).mkdir(parents=True)
+        os.utime(staging / name, (0, 0))
     with bench.running(monkeypatch):
         bench.wait_until(lambda: not (staging / unknown).exists())
     assert (staging / waiting.job_id).exists()

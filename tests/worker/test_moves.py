@@ -201,10 +201,10 @@ def test_a_retry_starts_afresh_but_keeps_the_fence() -> None:
     assert not (again.paused or again.cancel_requested or again.promoting)
 
 
-def test_a_verdict_before_the_failure_is_not_lost() -> None:
+def test_a_failure_claims_no_place_digest_or_verdict_of_the_file_that_is_not_there() -> None:
     judged = claim(make_job()).model_copy(update={"result": Result(verdict=VERDICT, sha256="a" * 64)})
     failed = moves.failed(Code.CONFLICT, "there is another file", AT)(judged)
-    assert failed.result.verdict == VERDICT
+    assert failed.result == Result(code="conflict", reason="there is another file")
     assert failed.result.code == "conflict"
 
 

@@ -87,9 +87,9 @@ def test_p4_a_stopped_worker_is_alive(folder: Path, other: tuple[subprocess.Pope
 @pytest.mark.parametrize(
     "name", ["", "worker-1-aaaaaaaaaaaa", "../../etc/passwd", "worker-1-AAAAAAAAAAAA", "worker-1-a\n"]
 )
-def test_nobody_has_a_name_that_was_not_given_out(folder: Path, name: str) -> None:
+def test_of_a_name_that_this_house_did_not_give_out_only_the_lease_can_tell(folder: Path, name: str) -> None:
     folder.mkdir()
-    assert not Owners(folder).is_alive(WorkerId(name))
+    assert Owners(folder).is_alive(WorkerId(name))
     assert list(folder.parent.iterdir()) == [folder]
     assert list(folder.iterdir()) == []
 
@@ -104,8 +104,9 @@ def test_a_foreign_file_in_the_folder_is_left_alone(folder: Path) -> None:
 def test_who_looks_while_a_worker_enrols_does_not_bury_it_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the making of its file and its lock, another process may take it for a dead worker's and remove it."""
     monkeypatch.setattr(secrets, "token_hex", lambda _: "a" * 12)
-    path = folder / f"worker-{os.getpid()}-{'a' * 12}.lock"
     folder.mkdir()
+    with Owners(folder).enrol() as worker:
+        path = folder / f"{worker}.lock"
     looking = FileLock(path, thread_local=False)
     looking.acquire()
 
@@ -119,9 +120,17 @@ def test_who_looks_while_a_worker_enrols_does_not_bury_it_alive(folder: Path, mo
         assert path.exists()
 
 
+def test_two_homes_that_share_a_ledger_say_nothing_of_each_others_workers(folder: Path, tmp_path: Path) -> None:
+    with Owners(folder).enrol() as dead:
+        pass
+    assert not Owners(folder).is_alive(dead)
+    assert Owners(tmp_path / "another home").is_alive(dead)
+
+
 def test_a_lock_that_cannot_be_asked_counts_as_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = WorkerId("worker-1-aaaaaaaaaaaa")
     folder.mkdir()
+    with Owners(folder).enrol() as worker:
+        pass
     (folder / f"{worker}.lock").touch()
 
     def refuse(self: FileLock, *_: object, **__: object) -> None:

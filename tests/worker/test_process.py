@@ -20,11 +20,12 @@ from download_worker.jobs import moves
 from download_worker.jobs.job import Job, Lease, ModelInfo, Status, Verdict, WorkerId
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash
-from download_worker.process import Workshop, process
+from download_worker.process import process
 from download_worker.quarantine import Quarantine
 from download_worker.room import Fetched, Identity, Journal, Room, source_key
 from download_worker.settings import Settings
 from download_worker.verifiers.verifier import Evidence, Rejected, Specimen
+from download_worker.workshop import Workshop
 from tests.jobs import make_info, make_job
 
 WORKER = WorkerId("worker-1-aaaaaaaaaaaa")

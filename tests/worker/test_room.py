@@ -233,23 +233,35 @@ def test_an_emptied_room_knows_nothing_twice(staging: Path) -> None:
 def test_leaving_for_good_twice_is_leaving_once_and_touches_no_other_job(staging: Path) -> None:
     leave_behind(staging, 1)
     (staging / "another").mkdir()
-    leave_for_good(staging, JOB)
-    leave_for_good(staging, JOB)
+    leave_for_good(staging, JOB, 9)
+    leave_for_good(staging, JOB, 9)
     assert [path.name for path in staging.iterdir()] == ["another"]
+
+
+def test_p4_a_former_owner_leaves_without_touching_its_successors_room(staging: Path) -> None:
+    leave_behind(staging, 2)
+    leave_for_good(staging, JOB, 1)
+    assert (staging / JOB / "2" / "part").exists()
+
+
+def test_a_room_in_which_nothing_became_durable_is_gone_when_it_is_left(staging: Path) -> None:
+    with entered(staging, JOB, 1) as room:
+        room.part.write_bytes(b"not flushed")
+    assert not (staging / JOB).exists()
 
 
 def test_the_hidden_staging_beside_models_goes_with_its_last_job(tmp_path: Path) -> None:
     beside = tmp_path / "models" / STAGING_BESIDE_MODELS
     leave_behind(beside, 1)
     (beside / "another").mkdir()
-    leave_for_good(beside, JOB)
+    leave_for_good(beside, JOB, 9)
     assert beside.exists()
     (beside / "another").rmdir()
-    leave_for_good(beside, JOB)
+    leave_for_good(beside, JOB, 9)
     assert not beside.exists()
     home = tmp_path / "staging"
     leave_behind(home, 1)
-    leave_for_good(home, JOB)
+    leave_for_good(home, JOB, 9)
     assert home.exists(), "home's own stays"
 
 
