@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +16,11 @@ import pytest
 from download_worker.clock import FakeClock
 from download_worker.engines import local
 from download_worker.engines.local import LocalEngine
-from download_worker.errors import Code, LostClaim
+from download_worker.errors import Code, LostClaim, TryLater
 from download_worker.jobs import moves
 from download_worker.jobs.bell import MemoryBell
 from download_worker.jobs.job import Job, JobId, Lease, Result, Status, WorkerId
+from download_worker.jobs.ledger import Holding
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash
 from download_worker.owners import Owners
@@ -300,3 +302,37 @@ def test_drain_ends_when_nothing_is_left_and_says_whether_all_went_well(
     paused = bench.hand_in(paused=True)
     assert not LocalEngine(shop, bench.bell, Owners(bench.home / "w")).run(drain=True), "a paused job was left behind"
     assert bench.status(paused) is Status.PENDING
+
+
+def test_the_rooms_of_a_job_that_was_cancelled_while_nobody_had_it_go_with_its_ring(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = bench.hand_in(paused=True)
+    hall = bench.home / "staging" / job.job_id
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: bench.bell.heard() == ())
+        (hall / "0").mkdir(parents=True)
+        bench.bell.ring(bench.ledger.amend(job.job_id, moves.cancel_requested("t")))
+        bench.wait_until(lambda: not hall.exists())
+
+
+def test_a_busy_ledger_at_the_start_does_not_end_the_worker(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = [TryLater(Code.DATABASE_BUSY, "locked")] * 3
+
+    class BusyLedger(MemoryLedger):
+        def prune(self, ended_before: datetime) -> int:
+            if busy:
+                raise busy.pop()
+            return super().prune(ended_before)
+
+        def holdings(self) -> Sequence[Holding]:
+            if busy:
+                raise busy.pop()
+            return super().holdings()
+
+    monkeypatch.setattr(local, "SHORT_OF_LEDGER_SECONDS", 0.01)
+    bench.ledger = BusyLedger()
+    bench.let_go.set()
+    with bench.running(monkeypatch):
+        job = bench.hand_in()
+        bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)

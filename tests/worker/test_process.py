@@ -329,3 +329,59 @@ def test_a_death_between_placing_and_recording_is_mended_without_a_request(
     assert (ended.status, ended.result.proof) == (Status.SUCCESS, "C")
     assert len(fetcher.asked) == 1
     assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_a_claim_that_was_lost_while_the_model_thought_leaves_the_next_owners_room_alone(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    shop = make_shop(Sources(one=BAD))
+    former = hand_in(shop, tmp_path)
+
+    class SlowContents(Contents):
+        def examine(self, specimen: Specimen, leash: Leash) -> Evidence:
+            """Meanwhile the lease runs out and somebody else goes on with the bytes."""
+            shop.ledger.change(shop.ledger.get(former.job_id).claim, moves.given_back("t", "lease over"))
+            other = shop.ledger.claim(WorkerId("worker-2-b"), Lease.starting(clock.steady(), 60), clock.now())
+            assert other is not None
+            room = tmp_path / "staging" / former.job_id / "2"
+            room.mkdir()
+            (room / "part").write_bytes(b"the next owner's bytes")
+            return super().examine(specimen, leash)
+
+    with pytest.raises(LostClaim):
+        walk(replace(shop, verifiers=[SlowContents()]))
+    assert (tmp_path / "staging" / former.job_id / "2" / "part").exists()
+
+
+def test_a_staging_that_cannot_be_cleared_does_not_decide_the_job(
+    make_shop: Callable[..., Workshop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    shop = make_shop(Sources(one=GOOD))
+    hand_in(shop, tmp_path)
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    assert walk(shop).status is Status.SUCCESS
+
+
+def test_a_source_that_keeps_failing_half_way_is_left_for_a_mirror_in_the_end(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    class HalfWay(Sources):
+        def fetch(self, url: str, wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect) -> Fetched:
+            if url.endswith("one"):
+                self.asked.append(url)
+                room.part.write_bytes(b"half")
+                room.note(Journal(source_key(url), durable_bytes=4))
+                raise TryLater(Code.CUT_SHORT, "cut")
+            return super().fetch(url, wanted, room, leash, inspect)
+
+    fetcher = HalfWay(two=GOOD)
+    shop = make_shop(fetcher, max_tries=9)
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    for _ in range(2):
+        assert walk(shop).status is Status.PENDING
+        clock.advance(1000)
+    assert walk(shop).status is Status.SUCCESS
+    assert [url[-3:] for url in fetcher.asked] == ["one", "one", "one", "two"]
