@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comfy_doctor import wiring
-from download_worker.command_line import Common, private_umask, run, verb
+from download_worker.command_line import Common, private_umask, program_options, run, verb
 from download_worker.report import Report
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ app = typer.Typer(
 jobs_app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="The jobs of the download worker."
 )
+app.callback()(program_options)
 app.add_typer(jobs_app, name="jobs")
 
 
@@ -77,8 +78,7 @@ def fix(
     """
     umask = private_umask()
     ask = not (yes or common.json) and sys.stdin.isatty()
-    agreed = yes or common.json
-    narrator = wiring.narrator(quiet=common.quiet or common.json, color=not common.no_color, ask=ask, agreed=agreed)
+    narrator = wiring.narrator(quiet=common.quiet or common.json, color=not common.no_color, ask=ask, agreed=yes)
     return wiring.fix(_desk(common), paths or [], narrator, umask)
 
 
@@ -128,7 +128,7 @@ def dashboard(common: Manners) -> Report:
     Example: comfy-doctor dashboard
     """
     private_umask()
-    return wiring.dashboard(_desk(common))
+    return wiring.dashboard(_desk(common), as_json=common.json)
 
 
 @verb(app, Manners, _render, "demo")

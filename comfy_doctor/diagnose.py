@@ -25,6 +25,7 @@ from comfy_doctor.workflows.documents import Document, read_document
 from comfy_doctor.workflows.graph import TooLarge
 from comfy_doctor.workflows.ui_graph import graph_of_ui
 from comfy_doctor.workflows.wanted import Wanted, merged, needs_of
+from download_worker.text import public_url
 
 __all__ = ["Diagnosis", "ModelFinding", "NodeFinding", "State", "diagnose"]
 
@@ -53,7 +54,7 @@ class ModelFinding:
 
     def public(self) -> dict[str, Any]:
         need = self.need
-        best = need.candidates[0] if need.candidates else None
+        best = need.best
         return {
             "filename": need.filename,
             "name": need.name,
@@ -63,7 +64,7 @@ class ModelFinding:
             "criticality": need.criticality.value,
             "path": str(self.path) if self.path else None,
             "relink": self.relink,
-            "url": best.url if best else None,
+            "url": public_url(best.url) if best else None,
             "sha256": best.sha256 if best else None,
             "size": best.size if best else None,
             "reason": self.reason,

@@ -64,17 +64,17 @@ def fix(cure: Cure) -> Report:
     if not to_fetch:
         return _report(before, plan, {}, ExitCode.FINDINGS, "nothing to fetch", *_left(plan))
     if not cure.audience.planned(plan):
-        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing was changed")
+        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing was changed: add --yes to go on unasked")
 
     added, errors = _hand_in(cure, to_fetch)
-    ended = _watch(cure, [entry.job.job_id for entry in added])
+    ended, waiting = _watch(cure, [entry.job.job_id for entry in added])
     after = cure.look()
     jobs = {entry.job.job_id: public(Added(ended[entry.job.job_id], entry.deduplicated)) for entry in added}
     still = {item.model.need.key for item in make_plan(after.models)}
     mended = sum(item.model.need.key not in still for item in plan)
     word = f"{mended} of {len(plan)} models are in their place now"
     code = after.report().exit_code if not still else ExitCode.PARTLY if mended else ExitCode.FINDINGS
-    return _report(after, plan, jobs, code, word, *_left(plan), errors=errors)
+    return _report(after, plan, jobs, code, word, *waiting, *_left(plan), errors=errors)
 
 
 def _hand_in(cure: Cure, items: Sequence[Item]) -> tuple[list[Added], tuple[Complaint, ...]]:
@@ -90,15 +90,30 @@ def _hand_in(cure: Cure, items: Sequence[Item]) -> tuple[list[Added], tuple[Comp
     return added, tuple(errors)
 
 
-def _watch(cure: Cure, job_ids: Sequence[JobId]) -> Mapping[JobId, Job]:
-    """Until every job has ended, or only waits for a language model that does not answer."""
+def _watch(cure: Cure, job_ids: Sequence[JobId]) -> tuple[Mapping[JobId, Job], list[str]]:
+    """Until every job has ended or waits for somebody else; the words say for whom."""
     while True:
         jobs = {job_id: cure.counter.get(job_id) for job_id in job_ids}
         cure.audience.watching(list(jobs.values()))
-        if not any(job.live and not _held(job) and not job.paused for job in jobs.values()):
-            return jobs
+        live = [job for job in jobs.values() if job.live]
+        going = [job for job in live if not job.paused and not _held(job)]
+        queue_paused = cure.counter.queue_paused()
+        if not going or (queue_paused and all(job.worker is None for job in going)):
+            return jobs, _waiting(live, queue_paused)
         cure.workers.make_sure_one_runs()
         cure.workers.wait(WATCH_SECONDS)
+
+
+def _waiting(live: Sequence[Job], queue_paused: bool) -> list[str]:
+    """What a person can do about jobs that nothing moves now."""
+    words = [
+        f"{job.model_info.expected_filename} is paused: let it go on with `comfy-doctor jobs resume {job.job_id[:8]}`"
+        for job in live
+        if job.paused
+    ]
+    if queue_paused and live:
+        words.append("the queue is paused: let it go on with `comfy-doctor jobs resume`")
+    return words
 
 
 def _held(job: Job) -> bool:

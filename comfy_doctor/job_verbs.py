@@ -33,15 +33,15 @@ def list_jobs(counter: Counter, statuses: Sequence[str], text: str, limit: int) 
         raise BadRequest(Code.BAD_SETTING, f"there is no such status: {', '.join(statuses)}", hint=hint) from error
     counts = {str(status): number for status, number in counter.counts().items()}
     report = jobs_report("list", counter.jobs(Question(wanted, text, limit)))
-    return Report("list", data={**report.data, "counts": counts, "queue_paused": counter.queue_paused()})
+    return Report(report.command, data={**report.data, "counts": counts, "queue_paused": counter.queue_paused()})
 
 
 def change(counter: Counter, command: str, job_id: str | None) -> Report:
     """One job, or with None: every failed one (retry), the whole queue (pause, resume)."""
     if job_id is not None:
-        verb, word = _ONE_JOB[command]
-        job = verb(counter, job_id)
-        return jobs_report(command, [job], *([f"{word}: {_line(job)}"] if word else []))
+        before = counter.get(job_id)
+        job = _ONE_JOB[command](counter, before.job_id)
+        return jobs_report(command, [job], *([] if command == "show" else [_outcome(command, before, job)]))
     if command == "retry":
         retried = counter.retry_failed()
         return jobs_report(command, retried, f"{len(retried)} jobs are tried again")
@@ -49,13 +49,47 @@ def change(counter: Counter, command: str, job_id: str | None) -> Report:
     return jobs_report(command, (), "the queue is paused" if command == "pause" else "the queue goes on")
 
 
-_ONE_JOB: MappingProxyType[str, tuple[Callable[[Counter, str], Job], str]] = MappingProxyType(
+def prioritise(counter: Counter, job_id: str, number: int) -> Report:
+    """Raises BadRequest: unknown_job; bad_setting beyond the counter's bounds."""
+    before = counter.get(job_id)
+    job = counter.prioritise(before.job_id, number)
+    return jobs_report("priority", [job], _outcome("priority", before, job))
+
+
+def _outcome(command: str, before: Job, job: Job) -> str:
+    """Every change leaves an event behind; where there is none, nothing was to be done."""
+    if job.history == before.history:
+        why = f"it is {job.status} already" if not job.live else _ALREADY[command]
+        return f"nothing changed: {_line(job)}: {why}"
+    if command == "cancel" and job.live:
+        return f"asked its worker to stop: {_line(job)}"
+    return f"{_DONE[command]}: {_line(job)}"
+
+
+_ONE_JOB: MappingProxyType[str, Callable[[Counter, str], Job]] = MappingProxyType(
     {
-        "show": (Counter.get, ""),
-        "retry": (Counter.retry, "tried again"),
-        "cancel": (Counter.cancel, "cancel"),
-        "pause": (Counter.pause, "paused"),
-        "resume": (Counter.resume, "goes on"),
+        "show": Counter.get,
+        "retry": Counter.retry,
+        "cancel": Counter.cancel,
+        "pause": Counter.pause,
+        "resume": Counter.resume,
+    }
+)
+_DONE = MappingProxyType(
+    {
+        "retry": "tried again",
+        "cancel": "cancelled",
+        "pause": "paused",
+        "resume": "goes on",
+        "priority": "in its new turn",
+    }
+)
+_ALREADY = MappingProxyType(
+    {
+        "cancel": "its worker is told already, or puts the file in place just now",
+        "pause": "it is paused already",
+        "resume": "it is not paused",
+        "priority": "it has that priority already",
     }
 )
 
@@ -73,8 +107,8 @@ def public(added: Added) -> dict[str, Any]:
 
 
 def jobs_report(command: str, jobs: Iterable[Job], *messages: str) -> Report:
-    """The shape that every verb about jobs answers with."""
-    return Report(command, data={"jobs": [job.public() for job in jobs]}, messages=messages)
+    """The shape that every command under `jobs` answers with."""
+    return Report(f"jobs {command}", data={"jobs": [job.public() for job in jobs]}, messages=messages)
 
 
 def _line(job: Job) -> str:

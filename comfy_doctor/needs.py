@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from download_worker.text import public_url
+
 Source = Literal[
     "embedded", "note", "template", "manager-list", "civitai_hash", "civitai", "huggingface", "registry", "agent",
     "peer", "local",
@@ -58,6 +60,7 @@ class Use:
 class Candidate:
     """One place where a file could be had. `size` in bytes, `sha256` lower-case hex, `confidence` from 0 to 1.
 
+    The URLs are without our tokens; a signature may be in them, so only `public` shows them.
     `proof`: A a publisher's digest, B our registry's or fleet's digest, C exact size and structure, D none.
     """
 
@@ -74,7 +77,11 @@ class Candidate:
     gated: bool = False
 
     def public(self) -> dict[str, Any]:
-        return asdict(self) | {"mirrors": list(self.mirrors), "evidence": list(self.evidence)}
+        return asdict(self) | {
+            "url": public_url(self.url),
+            "mirrors": [public_url(mirror) for mirror in self.mirrors],
+            "evidence": list(self.evidence),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,11 @@ class Need:
     @property
     def active(self) -> bool:
         return any(use.active for use in self.uses)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate of most confidence; of equals the first."""
+        return max(self.candidates, key=lambda candidate: candidate.confidence, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,12 +50,12 @@ def _item(model: ModelFinding) -> Item:
         return Item(model, "ask", model.reason)
     if model.need.folder is None:
         return Item(model, "ask", "nothing tells which model folder it belongs to")
-    if not model.need.candidates:
+    best = model.need.best
+    if best is None:
         why = "the workflow names no source; enqueue a URL for it with `comfy-doctor enqueue`"
         return Item(model, "ask", why)
     try:
         target_path(Path(), model.need.folder, model.need.subfolder, model.need.filename)
     except Refused as refusal:
         return Item(model, "ask", refusal.message)
-    best = max(model.need.candidates, key=lambda candidate: candidate.confidence)
     return Item(model, "download", f"{best.source} source in the workflow", best)

@@ -30,7 +30,7 @@ from download_worker.command_line import complain
 from download_worker.jobs.job import Job, JobId, Status
 from download_worker.jobs.ledger import Added
 from download_worker.report import Report
-from download_worker.text import safe_text
+from download_worker.text import public_url, safe_text
 
 _TONES = MappingProxyType(
     {
@@ -160,7 +160,7 @@ def _shown(report: Report) -> RenderableType | None:
 
 
 _PICTURES: Mapping[str, Callable[[Report], RenderableType | None]] = MappingProxyType(
-    {"diagnose": _diagnosis, "fix": _fixed, "demo": _nothing, "list": _listed, "show": _shown}
+    {"diagnose": _diagnosis, "fix": _fixed, "demo": _nothing, "jobs list": _listed, "jobs show": _shown}
 )
 
 
@@ -197,11 +197,19 @@ class Narrator:
         self._console.print(Text(safe_text(text), style=style), soft_wrap=True)
 
     def planned(self, plan: Sequence[Item]) -> bool:
+        quiet = self._console.quiet
+        self._console.quiet = quiet and not self._ask  # who is asked must see what about
+        try:
+            return self._consent(plan)
+        finally:
+            self._console.quiet = quiet
+
+    def _consent(self, plan: Sequence[Item]) -> bool:
         for item in plan:
             need = item.model.need
             where = f"{need.folder or '?'}/{need.name}"
             if item.action == "download" and item.choice is not None:
-                self.say(f"  get   {where}  from {item.choice.url}")
+                self.say(f"  get   {where}  from {public_url(item.choice.url)}")
             else:
                 self.say(f"  {item.action:5} {where}: {item.why}", "yellow")
         if self._agreed:
@@ -209,7 +217,10 @@ class Narrator:
         if not self._ask:
             self.say("nothing is done without --yes when there is no terminal to ask on", "yellow")
             return False
-        return Confirm.ask("Fetch these files?", console=self._console, default=True)
+        try:
+            return Confirm.ask("Fetch these files?", console=self._console, default=True)
+        except EOFError:  # Ctrl-D is no consent
+            return False
 
     def dispatched(self, added: Added) -> None:
         job = added.job

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from download_worker import wiring as worker_wiring
+from download_worker.errors import Code, GiveUp, Trouble
 from download_worker.report import Report
 
 if TYPE_CHECKING:
@@ -127,22 +128,24 @@ def change_jobs(here: Desk, command: str, job_id: str | None) -> Report:
 
 
 def prioritise(here: Desk, job_id: str, number: int) -> Report:
-    from comfy_doctor.job_verbs import jobs_report
+    from comfy_doctor.job_verbs import prioritise
 
     with counter_of(here) as counter:
-        return jobs_report("priority", [counter.prioritise(job_id, number)], f"priority {number}")
+        return prioritise(counter, job_id, number)
 
 
 def prune(here: Desk, days: float) -> Report:
     with counter_of(here) as counter:
         gone = counter.prune(days)
-    return Report("prune", data={"jobs": [], "pruned": gone}, messages=(f"forgot {gone} jobs; their files stay",))
+    return Report("jobs prune", data={"jobs": [], "pruned": gone}, messages=(f"forgot {gone} jobs; their files stay",))
 
 
-def dashboard(here: Desk) -> Report:
+def dashboard(here: Desk, *, as_json: bool) -> Report:
     """Raises DoctorTrouble(no_terminal)."""
     from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 
+    if as_json:
+        raise DoctorTrouble(DoctorCode.NO_TERMINAL, "the dashboard is a picture, and has nothing to say as JSON")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):  # textual draws on stderr
         raise DoctorTrouble(DoctorCode.NO_TERMINAL, "the dashboard needs a terminal, and this is none")
     from comfy_doctor.tui.app import run_dashboard
@@ -160,9 +163,9 @@ def demo(narrator: Narrator, umask: int) -> Report:
         from comfy_doctor.settings import DoctorSettings
         from download_worker.settings import Settings
 
-        # Named here, so that neither the user's tokens nor their language model come near the stand-in host.
-        apart = {"hf_token": None, "civitai_api_token": None, "openai_api_key": None, "llm_model": None}
-        here = Desk(Settings(home=home, hf_endpoint=endpoint, backoff_base_seconds=0.2, **apart), DoctorSettings())
+        # Constructed, so that nothing of the user's environment comes in: no token, no model, and not their ledger.
+        settings = Settings.model_construct(home=home, hf_endpoint=endpoint, backoff_base_seconds=0.2)
+        here = Desk(settings, DoctorSettings())
         set_up_logs(here, verbose=False)
         workers = WorkerAtHand(here, umask)
         with counter_of(here) as counter:
@@ -183,24 +186,38 @@ class WorkerAtHand:
         self._umask = umask
         self._engine: LocalEngine | None = None
         self._thread: threading.Thread | None = None
-        self._pause = threading.Event()
+        self._trouble: Trouble | None = None
+        self._stopping = threading.Event()
 
     def make_sure_one_runs(self) -> None:
+        """Raises the Trouble that the worker of this process has died of."""
+        if self._trouble is not None:
+            raise self._trouble
         if self._thread is None and not workers_alive(self._here):
             self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
             self._thread.start()
 
     def wait(self, seconds: float) -> None:
-        self._pause.wait(seconds)
+        self._stopping.wait(seconds)
 
     def stop(self) -> None:
-        """Finish or give back, as a worker does on SIGTERM."""
+        """Finish or give back, as a worker does on SIGTERM; one that is still starting does not begin."""
+        self._stopping.set()
         if self._engine is not None:
             self._engine.stop()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        with worker_wiring.engine_of(self._here.worker, self._umask) as engine:
-            self._engine = engine
-            engine.run()
+        try:
+            with worker_wiring.engine_of(self._here.worker, self._umask) as engine:
+                self._engine = engine
+                if not self._stopping.is_set():  # looked at after the line above: `stop` does both in the other order
+                    engine.run()
+        except Trouble as trouble:
+            self._trouble = trouble
+        except Exception as error:  # noqa: BLE001 - whoever waits for this thread must hear that it has died
+            from loguru import logger
+
+            logger.opt(exception=error).error("the worker met a fault of ours")
+            self._trouble = GiveUp(Code.INTERNAL, f"{type(error).__name__} in our own worker")

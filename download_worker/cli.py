@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from download_worker import service, wiring
-from download_worker.command_line import Common, complain, private_umask, run, verb
+from download_worker.command_line import Common, complain, private_umask, program_options, run, verb
 from download_worker.report import ExitCode, Report
 from download_worker.text import safe_text
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Fetches, proves and places the files that comfy-doctor asked for.",
 )
+app.callback()(program_options)
 
 
 def main() -> int:
@@ -110,9 +112,22 @@ def install_service(
 
 
 def _obey_signals(engine: Engine) -> None:
-    def obey(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, lambda *_: os._exit(128 + number))
+    """The first signal stops the engine; the second one, whichever it is, ends the process.
+
+    So does patience: whatever holds the stop up (a ledger that somebody else keeps locked), every step is resumable.
+    """
+
+    def obey(_number: int, _frame: FrameType | None) -> None:
+        for either in _STOPS:
+            signal.signal(either, lambda number, _frame: os._exit(128 + number))
+        last_resort = threading.Timer(STOP_LIMIT_SECONDS, os._exit, (ExitCode.OK,))
+        last_resort.daemon = True
+        last_resort.start()
         engine.stop()
 
-    signal.signal(signal.SIGTERM, obey)
-    signal.signal(signal.SIGINT, obey)
+    for either in _STOPS:
+        signal.signal(either, obey)
+
+
+STOP_LIMIT_SECONDS = 4.7
+_STOPS = (signal.SIGTERM, signal.SIGINT)

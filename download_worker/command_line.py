@@ -7,6 +7,7 @@ stdout is data, stderr is narration. A verb is a function that takes its own opt
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import inspect
 import json
 import os
@@ -14,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
@@ -42,6 +43,36 @@ class Common:
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.", envvar="NO_COLOR")] = False
 
 
+@dataclass
+class _Reached:
+    """The path of the command that was reached, as `jobs list`: known while it runs, wanted when it has failed."""
+
+    command: str = ""
+
+
+def _path(context: typer.Context) -> str:
+    return context.command_path.removeprefix(context.find_root().command_path).strip()
+
+
+def _tell_version(context: typer.Context, wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        version = importlib.metadata.version("comfy-doctor")
+    except importlib.metadata.PackageNotFoundError:
+        version = "from a folder of sources, not installed"
+    sys.stdout.write(f"{context.command_path} {version}\n")
+    raise typer.Exit
+
+
+def program_options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """The options of a program before its command, for `app.callback()`."""
+
+
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 Render = Callable[[Report, Common], None]
 
@@ -55,21 +86,23 @@ def verb(app: typer.Typer, common: type[Common], render: Render, name: str | Non
         defaults = {field.name: field.default for field in fields(common)}
 
         @functools.wraps(function)
-        def command(**options: Any) -> None:
+        def command(context: typer.Context, **options: Any) -> None:
+            reached = context.ensure_object(_Reached)
+            reached.command = _path(context)
             manners = common(**{key: options.pop(key) for key in shared})
             try:
                 report = function(common=manners, **options)
             except KeyboardInterrupt as error:
                 raise typer.Abort from error  # typer would end with 130 and not a word
-            finish(report, manners, render)
+            finish(replace(report, command=reached.command), manners, render)
 
         own = [p for p in inspect.signature(function).parameters.values() if p.name != "common"]
         parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
         parameters += [inspect.Parameter(k, KEYWORD, default=defaults[k], annotation=shared[k]) for k in shared]
+        parameters.append(inspect.Parameter("context", KEYWORD, annotation=typer.Context))
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {
-            key: hint for key, hint in (hints | shared).items() if key not in ("common", "return")
-        }
+        told = hints | shared | {"context": typer.Context}
+        command.__annotations__ = {key: hint for key, hint in told.items() if key not in ("common", "return")}
         del command.__wrapped__  # else its signature would count, not ours
         app.command(name, no_args_is_help=False)(command)
         return function
@@ -111,16 +144,17 @@ def run(
     """
     words = _completed(list(sys.argv[1:] if arguments is None else arguments), defaults)
     as_json = "--json" in words
+    reached = _Reached()
     try:
-        code = app(words, prog_name=program, standalone_mode=False)
+        code = app(words, prog_name=program, standalone_mode=False, obj=reached)
         return int(code or 0)
     except typer.TyperException as error:
-        report = _usage(error, program, words)
+        report = _usage(error, program)
     except Trouble as trouble:
-        report = report_of(_command_in(words), trouble)
+        report = report_of(reached.command, trouble)
     except (KeyboardInterrupt, typer.Abort):
         complaint = Complaint("interrupted", "interrupted", "nothing is lost: run the same command to go on")
-        report = Report(_command_in(words), ExitCode.INTERRUPTED, errors=(complaint,))
+        report = Report(reached.command, ExitCode.INTERRUPTED, errors=(complaint,))
     except BrokenPipeError:
         # The reader of our output has gone, as in `| head`: there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -131,7 +165,7 @@ def run(
             sys.stderr.writelines(f"{safe_text(line)}\n" for line in trace.splitlines())
         message = Redactor()(f"{type(error).__name__}: {error}")
         hint = f"{NEXT_STEP[Code.INTERNAL]}; --verbose shows where it happened"
-        report = Report(_command_in(words), ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, message, hint),))
+        report = Report(reached.command, ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, message, hint),))
     if as_json:
         print_json(report)
     else:
@@ -145,16 +179,12 @@ def _completed(words: list[str], defaults: Mapping[str, str]) -> list[str]:
     return [group, defaults[group], *rest] if group in defaults and bare else words
 
 
-def _usage(error: typer.TyperException, program: str, words: Sequence[str]) -> Report:
-    command = _command_in(words)
+def _usage(error: typer.TyperException, program: str) -> Report:
     message = error.format_message() or "a command is missing"
     context = getattr(error, "ctx", None)  # of the command that was reached: `config --help` helps nobody without one
     asked = program if context is None else context.command_path
-    return Report(command, ExitCode.USAGE, errors=(Complaint("usage", message, f"see `{asked} --help`"),))
-
-
-def _command_in(words: Sequence[str]) -> str:
-    return next((word for word in words if not word.startswith("-")), "")
+    complaint = Complaint("usage", message, f"see `{asked} --help`")
+    return Report("" if context is None else _path(context), ExitCode.USAGE, errors=(complaint,))
 
 
 _PRIVATE_UMASK = 0o077

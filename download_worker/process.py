@@ -20,6 +20,7 @@ from download_worker.installers.installer import Installed
 from download_worker.jobs import moves
 from download_worker.jobs.job import Job, Result, Status, Verdict
 from download_worker.jobs.moves import Move
+from download_worker.jobs.proof import proof_by_digest
 from download_worker.leash import Leash
 from download_worker.room import Fetched, Room, entered, source_key, staging_for
 from download_worker.settings import Settings
@@ -172,5 +173,6 @@ def _as_promised(job: Job) -> Job:
 
 
 def _in_place(job: Job, there: Installed) -> Result:
-    promised = job.result if job.promoting else Result(sha256=job.model_info.sha256, proof="B")
+    info = job.model_info
+    promised = job.result if job.promoting else Result(sha256=info.sha256, proof=proof_by_digest(info))
     return promised.model_copy(update={"path": str(there.path), "code": None, "reason": None})

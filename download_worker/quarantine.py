@@ -22,7 +22,7 @@ from loguru import logger
 
 from download_worker.clock import Clock, SystemClock, iso
 from download_worker.jobs.job import Job
-from download_worker.room import COPY_BYTES, Room, storage_errors
+from download_worker.room import COPY_BYTES, Room, source_key, storage_errors
 from download_worker.text import public_url, safe_text
 
 LOG_NAME = "verification_failures.log"
@@ -60,7 +60,7 @@ class Quarantine:
         Raises:
             TryLater: disk_full. GiveUp: permission or storage, naming the log.
         """
-        kept = self._kept(job, room) if self._keep else None
+        kept = self._kept(job, url, room) if self._keep else None
         line = {
             "time": iso(self._clock.now()),
             "job_id": job.job_id,
@@ -89,12 +89,13 @@ class Quarantine:
         if self._folder.is_dir():
             yield from (entry for entry in self._folder.iterdir() if entry.is_dir() and not entry.is_symlink())
 
-    def _kept(self, job: Job, room: Room) -> Path | None:
+    def _kept(self, job: Job, url: str, room: Room) -> Path | None:
         """Where the rejected file is kept now. A file that cannot be kept is no reason to fail: it is to go anyway."""
         if not room.part.exists():
             return None
         folder = self._folder / job.job_id
-        home = folder / f"{job.attempts}-{job.model_info.expected_filename}{KEPT_SUFFIX}"
+        # One attempt may reject a file of every mirror: each is kept beside the others.
+        home = folder / f"{job.attempts}-{source_key(url)[:8]}-{job.model_info.expected_filename}{KEPT_SUFFIX}"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _move(room.part, home)

@@ -16,16 +16,17 @@ _REMOVED = "[secret]"
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 # Query keys that carry a credential: Civitai's token, S3-style and CloudFront signatures, Azure's sig.
 _SECRET_QUERY = re.compile(
-    r"(?i)^(token|access_token|api[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
+    r"(?i)^(token|access_token|api[_-]?key|access[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
     r"|x-amz-(signature|credential|security-token)|x-goog-(signature|credential))$"
 )
-_OUR_TOKENS = frozenset({"token", "access_token"})
+# Of these the ones that a person has: a row needs none of them, but a signature is what makes its URL work.
+_OUR_TOKENS = frozenset({"token", "access_token", "api_key", "apikey", "access_key"})
 _IN_TEXT = (
     re.compile(r"(?i)(?<=\bbearer )[\w.~+/=-]{6,}"),
     re.compile(r"\b(hf|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{8,}"),
     re.compile(
-        r"(?i)(?<=[?&])(token|access_token|api[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
-        r"|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential)=[^&\s\"'<>]+"
+        r"(?i)(?<=[?&])(token|access_token|api[_-]?key|access[_-]?key|key|sig|signature|password|secret|policy"
+        r"|key-pair-id|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential)=[^&\s\"'<>]+"
     ),
     re.compile(r"(?<=://)[^/\s\"']+(?=@)"),
 )
@@ -68,10 +69,17 @@ def public_url(url: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """The URL as it may be kept in a row: without user, password and `token=`; the worker adds its own token."""
+    """The URL as it may be kept in a row: without user, password, `token=` and its like; the worker adds its own token.
+
+    Raises ValueError when it is no URL.
+    """
     parts = urlsplit(url)
-    query = [pair for pair in parts.query.split("&") if unquote(pair.partition("=")[0]).lower() not in _OUR_TOKENS]
+    query = [pair for pair in parts.query.split("&") if not _is_our_token(pair.partition("=")[0])]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(query), ""))
+
+
+def _is_our_token(key: str) -> bool:
+    return unquote(key).lower().replace("-", "_") in _OUR_TOKENS
 
 
 class Redactor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_doctor.needs import PackClue
+from download_worker.text import without_credentials
 
 MAX_NODES = 100_000
 MAX_DEPTH = 32
@@ -111,11 +112,19 @@ def _declared(entry: Mapping[str, Any]) -> Declared:
     digest = entry.get("hash")
     kind = str(entry.get("hash_type") or "").replace("-", "").lower()
     sha256 = digest.lower() if isinstance(digest, str) and kind == "sha256" and _is_sha256(digest) else None
-    return Declared(entry["name"], _text(entry.get("url")), _text(entry.get("directory")), sha256)
+    return Declared(entry["name"], _source(entry.get("url")), _text(entry.get("directory")), sha256)
 
 
 def _is_sha256(digest: str) -> bool:
     return len(digest) == 64 and all(c in "0123456789abcdefABCDEF" for c in digest)
+
+
+def _source(value: Any) -> str | None:
+    """Without tokens, which some people leave in the workflows that they share; None when it is no URL at all."""
+    try:
+        return without_credentials(value) if isinstance(value, str) and value else None
+    except ValueError:
+        return None
 
 
 def _text(value: Any) -> str | None:

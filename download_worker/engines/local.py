@@ -148,9 +148,13 @@ class LocalEngine:
             job = ledger.change(holding.claim, move)
         except (LostClaim, BadRequest):
             return False  # another worker was quicker
-        self._failures += job.status is Status.FAILED
+        self._count(job)
         logger.warning("job {} was left by {}; now {}", job.job_id, holding.claim.worker, job.status)
         return True
+
+    def _count(self, job: Job) -> None:
+        with self._lock:
+            self._failures += job.status is Status.FAILED
 
     def _listen(self) -> None:
         for ring in self._bell.heard():
@@ -181,7 +185,7 @@ class LocalEngine:
 
     def _work(self, hand: Hand) -> None:
         try:
-            self._failures += process(hand.job, self._shop, hand.leash).status is Status.FAILED
+            self._count(process(hand.job, self._shop, hand.leash))
         except Interrupted:
             self._obey(hand)
         except LostClaim:

@@ -21,6 +21,7 @@ from download_worker.jobs.bell import Bell
 from download_worker.jobs.job import Event, Job, JobId, ModelInfo, Progress, Result, Status
 from download_worker.jobs.ledger import EVERYTHING, Added, Ledger, Question
 from download_worker.jobs.places import canonical_folder, safe_filename, safe_subfolder
+from download_worker.jobs.proof import proof_by_digest
 from download_worker.text import without_credentials
 
 MAX_MIRRORS = 16
@@ -84,20 +85,26 @@ class Counter:
         return self._rung(self._ledger.amend(JobId(job_id), moves.retried(self._at())))
 
     def retry_failed(self) -> tuple[Job, ...]:
-        """Every job that is FAILED now and whose target has no live job; each once, however soon it fails again."""
-        failed: list[JobId] = []
+        """Every job that is FAILED now and whose target has no live job; each once, however soon it fails again.
+
+        What a person has cancelled stays so: it did not fail.
+        """
+        failed: list[Job] = []
         question = Question(statuses=frozenset({Status.FAILED}), limit=PAGE_JOBS)
         while page := self._ledger.jobs(question._replace(offset=len(failed))):
-            failed += [job.job_id for job in page]
+            failed += page
+        wished = [job.job_id for job in failed if job.result.code != Code.CANCELLED]
         retried: list[Job] = []
-        for job_id in dict.fromkeys(failed):
+        for job_id in dict.fromkeys(wished):
             with suppress(BadRequest):  # its target has a live job
                 retried.append(self.retry(job_id))
         return tuple(retried)
 
     def cancel(self, job_id: str) -> Job:
         """At once if nobody works on it, else within a heartbeat; after its end the job is answered as it is."""
-        return self._rung(self._ledger.amend(JobId(job_id), moves.cancel_requested(self._at())))
+        job = self._ledger.amend(JobId(job_id), moves.cancel_requested(self._at()))
+        self._bell.ring(job)  # also when it has ended: a worker then clears its bytes away
+        return job
 
     def pause(self, job_id: str) -> Job:
         return self._ledger.amend(JobId(job_id), moves.paused(self._at(), pause=True))
@@ -110,8 +117,8 @@ class Counter:
 
     def resume_queue(self) -> None:
         self._ledger.pause_queue(False)
-        for job in self._ledger.jobs(Question(statuses=frozenset({Status.PENDING}), limit=1)):
-            self._bell.ring(job)
+        for job in self._ledger.jobs(Question(limit=1)):  # what is live comes before what has ended
+            self._rung(job)
 
     def prioritise(self, job_id: str, priority: int) -> Job:
         """Higher goes first. A running job keeps running. Raises BadRequest(bad_setting) beyond `MAX_PRIORITY`."""
@@ -166,7 +173,7 @@ class Counter:
             return None
         if former is not None and former.result.sha256 == wanted:
             return Added(former, deduplicated=True)
-        result = Result(path=str(job.target), sha256=wanted, proof="B")
+        result = Result(path=str(job.target), sha256=wanted, proof=proof_by_digest(info))
         size = job.target.stat().st_size
         there = Event(timestamp=job.added_at, event="The file is already in place with the right digest")
         done = job.model_copy(

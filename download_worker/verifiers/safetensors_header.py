@@ -19,6 +19,8 @@ LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 """The library's own limit (`MAX_HEADER_SIZE` in tensor.rs)."""
 MAX_TENSORS = 100_000
+MAX_PARSED_BYTES = 130_000_000
+"""What the parsed header may weigh, as estimated before it is parsed. 100,000 usual tensors weigh some 120 MB."""
 MAX_DIMENSIONS = 64
 MAX_DIMENSION = 2**63 - 1
 MAX_TENSOR_NAME_BYTES = 4_096
@@ -95,6 +97,8 @@ def parse_header(raw: bytes, file_bytes: int) -> Header:
 def _document(raw: bytes) -> dict[str, Any]:
     if not raw.startswith(b"{"):
         raise Broken("the header does not begin with a brace")
+    if _parsed_bytes(raw) > MAX_PARSED_BYTES:
+        raise Broken("the header would need too much memory for its size")
     try:
         document: dict[str, Any] = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
@@ -106,6 +110,16 @@ def _document(raw: bytes) -> dict[str, Any]:
     if raw.rstrip(b" ")[-1:] != b"}":
         raise Broken("the header is padded with something else than spaces")
     return document
+
+
+# The sign that begins or follows a value → the bytes that Python needs for one, at most. Signs within a text count too.
+_BYTES_PER_SIGN = MappingProxyType({b"{": 240, b"[": 96, b",": 40, b'"': 32})
+
+
+def _parsed_bytes(raw: bytes) -> int:
+    """What this JSON weighs once it is parsed, roughly and rather too much: its text twice, and all its values."""
+    width = 1 if raw.isascii() else 4
+    return 2 * len(raw) * width + sum(raw.count(sign) * weight for sign, weight in _BYTES_PER_SIGN.items())
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from comfy_doctor.comfyui.install import Install
-from comfy_doctor.diagnose import State, diagnose
+from comfy_doctor.diagnose import ModelFinding, State, diagnose
 from comfy_doctor.findings import ExitCode
+from comfy_doctor.needs import Candidate, Need, Use
+from comfy_doctor.plan import make_plan
 from comfy_doctor.troubles import ANSWERS, DoctorCode, DoctorTrouble
 
 from .drawing import loader_inside, model, node, png, saved, ui
@@ -221,6 +223,32 @@ def test_a_file_that_cannot_be_read_leaves_the_rest_and_is_partly_done(tmp_path:
     (complaint,) = report.errors
     assert complaint.code == "unreadable_workflow" and str(bad) in complaint.message
     assert [entry["runnable"] for entry in report.data["workflows"]] == [False, True]
+
+
+def test_t22_a_token_in_a_workflow_is_neither_kept_nor_shown(tmp_path: Path, install: Install) -> None:
+    url = f"{URL}?token=canary&api_key=canary&Signature=canary"
+    entry = model("x.safetensors", "loras", url)
+    found = diagnose(
+        [saved(tmp_path / "a.json", ui(node(3, "LoraLoader", "x.safetensors", 1, 1, properties={"models": [entry]})))],
+        install,
+    )
+    (need,) = (finding.need for finding in found.models)
+    assert [candidate.url for candidate in need.candidates] == [f"{URL}?Signature=canary"], "it works by its signature"
+    shown = json.dumps(found.report().envelope()) + json.dumps([item.public() for item in make_plan(found.models)])
+    assert "canary" not in shown
+    assert "Signature=[secret]" in shown
+
+
+def test_what_is_shown_is_what_would_be_fetched() -> None:
+    weak, strong = (
+        Candidate(f"https://h.example/{name}", "x.pt", "loras", "embedded", confidence=confidence)
+        for name, confidence in (("weak", 0.2), ("strong", 0.8))
+    )
+    finding = ModelFinding(
+        Need("loras", "x.pt", (Use("w", "1", "t", None, True),), candidates=(weak, strong)), State.MISSING, ""
+    )
+    (item,) = make_plan([finding])
+    assert (item.choice, finding.public()["url"]) == (strong, strong.url)
 
 
 def test_self_fetching_nodes_and_mentions_are_listed_apart(tmp_path: Path, install: Install) -> None:

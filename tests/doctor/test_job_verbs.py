@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_doctor.job_verbs import change, enqueue, filename_in, list_jobs
+from comfy_doctor.job_verbs import change, enqueue, filename_in, list_jobs, prioritise
 from download_worker.clock import FakeClock
 from download_worker.errors import BadRequest, Code
 from download_worker.jobs import moves
@@ -85,6 +85,27 @@ def test_one_job_or_all_that_the_command_means(desk: Desk) -> None:
     assert desk.counter.queue_paused()
     change(desk.counter, "resume", None)
     assert not desk.counter.queue_paused()
+
+
+def test_what_changed_nothing_says_so(desk: Desk) -> None:
+    job_id = desk.failed("a.pt").job_id
+    reports = [change(desk.counter, command, job_id) for command in ("cancel", "pause", "resume")]
+    for report in (*reports, prioritise(desk.counter, job_id, 7)):
+        assert report.exit_code is ExitCode.OK
+        assert report.messages == (f"nothing changed: {job_id[:8]} FAILED a.pt: it is FAILED already",)
+    waiting = desk.counter.submit(make_info("b.pt"), ROOT).job.job_id
+    assert "it is not paused" in change(desk.counter, "resume", waiting).messages[0]
+    told = [change(desk.counter, "pause", waiting).messages[0] for _ in range(2)]
+    assert told[0].startswith("paused: ") and "nothing changed" in told[1]
+    assert change(desk.counter, "cancel", waiting).messages[0].startswith("cancelled: ")
+
+
+def test_a_cancel_that_a_worker_must_obey_is_not_told_as_done(desk: Desk) -> None:
+    job_id = desk.counter.submit(make_info("a.pt"), ROOT).job.job_id
+    desk.ledger.claim(WorkerId("worker-1-aaaaaaaaaaaa"), Lease.starting(CLOCK.steady(), 60), CLOCK.now())
+    told = [change(desk.counter, "cancel", job_id).messages[0] for _ in range(2)]
+    assert told[0].startswith("asked its worker to stop: ")
+    assert told[1].startswith("nothing changed: ")
 
 
 def test_a_job_that_does_not_exist_is_a_bad_request(desk: Desk) -> None:

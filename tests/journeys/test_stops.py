@@ -214,7 +214,7 @@ def test_p8_a_job_that_kills_its_worker_ends_as_crash_loop_and_the_queue_goes_on
     assert codes == [-signal.SIGABRT] * 3 + [1]
     job = house.job(poison)
     assert (job.status, job.result.code, job.attempts) == (Status.FAILED, "crash_loop", 3)
-    assert "died 3 times" in (job.result.reason or "")
+    assert "tried 3 times" in (job.result.reason or "")
     assert {house.job(each).status for each in good} == {Status.SUCCESS}
     assert house.hub.hits_for("/marked.safetensors") == []
 

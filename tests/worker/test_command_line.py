@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import pytest
 import typer
 
-from download_worker.command_line import Common, complain, private_umask, run, verb
+from download_worker.command_line import Common, complain, private_umask, program_options, run, verb
 from download_worker.errors import NEXT_STEP, BadRequest, Code, GiveUp, Refused, Trouble, TryLater
 from download_worker.report import Complaint, ExitCode, Report, report_of
 
@@ -29,6 +29,7 @@ Fails = Callable[[BaseException | Report], typer.Typer]
 def app_that() -> Fails:
     def make(outcome: BaseException | Report) -> typer.Typer:
         app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+        app.callback()(program_options)
 
         @verb(app, Common, render, "act")
         def act(
@@ -47,7 +48,9 @@ def app_that() -> Fails:
         @verb(group, Common, render, "list")
         def list_all(common: Common) -> Report:
             """List."""
-            return Report("list", data={"home": str(common.home)})
+            if str(common.home) == "/fails":
+                raise BadRequest(Code.BAD_URL, "no")
+            return Report("another word", data={"home": str(common.home)})
 
         return app
 
@@ -212,6 +215,39 @@ def test_a_group_may_mean_one_of_its_commands(app_that: Fails, capsys: pytest.Ca
     assert run(app_that(FINE), "prog", ["group", "--help"], defaults=defaults) == 0
     assert "list" in capsys.readouterr().out
     assert run(app_that(FINE), "prog", ["group", "nonsense", "--json"], defaults=defaults) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["act"], "act"),
+        (["act", "--nonsense"], "act"),
+        (["group", "list"], "group list"),
+        (["group", "--home", "/h"], "group list"),
+        (["group", "list", "--home", "/fails"], "group list"),
+        (["group", "list", "--nonsense"], "group list"),
+        (["group", "nonsense"], "group"),
+        (["--home", "/x", "act"], ""),
+    ],
+)
+def test_a_document_names_the_command_that_was_reached_however_it_ends(
+    app_that: Fails, words: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(app_that(FINE), "prog", [*words, "--json"], defaults={"group": "list"})
+    assert document(capsys)["command"] == command
+
+
+@pytest.mark.parametrize("outcome", [KeyboardInterrupt(), RuntimeError(), GiveUp(Code.STORAGE, "no")])
+def test_a_command_that_breaks_is_named(
+    app_that: Fails, outcome: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(app_that(outcome), "prog", ["act", "--json"])
+    assert document(capsys)["command"] == "act"
+
+
+def test_a_program_tells_its_version(app_that: Fails, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(app_that(FINE), "prog", ["--version"]) == 0
+    assert capsys.readouterr().out.startswith("prog ")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["act", "--help"], ["group", "--help"]])

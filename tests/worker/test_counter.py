@@ -238,6 +238,35 @@ def test_of_two_failed_jobs_for_one_target_only_the_newer_is_retried(house: Hous
     assert [job.job_id for job in house.counter.retry_failed()] == [newer.job_id]
 
 
+def test_what_a_person_has_cancelled_is_not_retried_with_the_failed_ones(house: House) -> None:
+    cancelled = house.counter.cancel(house.submit().job_id)
+    house.submit()
+    failed = house.fail_next()
+    assert [job.job_id for job in house.counter.retry_failed()] == [failed.job_id]
+    assert house.counter.get(cancelled.job_id).status is Status.FAILED
+    assert house.counter.retry(cancelled.job_id).status is Status.PENDING, "by its own name it is"
+
+
+def test_a_queue_that_goes_on_rings_for_a_job_that_waits_in_verifying(house: House) -> None:
+    house.submit()
+    claim = house.claim().claim
+    house.ledger.change(claim, moves.verifying("v", 1, "t"))
+    house.ledger.change(claim, moves.put_off(house.clock.now(), "no verdict", "t"))
+    house.counter.pause_queue()
+    house.rung()
+    house.counter.resume_queue()
+    assert len(house.rung()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "proof"), [("manual", "B"), ("huggingface", "A"), ("embedded", "D"), ("agent", "D")]
+)
+def test_the_digest_of_a_file_in_place_is_worth_what_its_source_is(house: House, source: str, proof: str) -> None:
+    info = make_info(sha256=DIGEST, source=source)
+    house.place(info)
+    assert house.submit(info).result.proof == proof
+
+
 def test_q7_a_job_that_fails_again_at_once_is_retried_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is quicker than we are must not keep `retry --failed` going for ever."""
     for number in range(3):

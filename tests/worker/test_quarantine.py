@@ -18,7 +18,7 @@ from download_worker import quarantine as module
 from download_worker.clock import FakeClock, iso
 from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.quarantine import Quarantine
-from download_worker.room import Room
+from download_worker.room import Room, source_key
 from download_worker.verifiers.verifier import Rejected
 from tests.jobs import make_info, make_job
 
@@ -159,11 +159,20 @@ def test_by_default_the_file_stays_in_its_room_to_be_deleted_with_it(tmp_path: P
 def test_a_kept_file_moves_into_quarantine_without_a_models_extension(tmp_path: Path, room: Room) -> None:
     job = make_job(tmp_path, attempts=2, info=make_info("evil.safetensors"))
     Quarantine(tmp_path / "state", keep=True).record(job, URL, rejected(), room)
-    home = tmp_path / "state" / "quarantine" / job.job_id / "2-evil.safetensors.rejected"
+    home = tmp_path / "state" / "quarantine" / job.job_id / f"2-{source_key(URL)[:8]}-evil.safetensors.rejected"
     assert home.read_bytes() == b"rejected bytes"
     assert stat.S_IMODE(home.parent.stat().st_mode) == 0o700
     assert not room.part.exists()
     assert lines(tmp_path / "state")[0]["kept"] == str(home)
+
+
+def test_of_two_mirrors_in_one_attempt_both_files_are_kept(tmp_path: Path, room: Room) -> None:
+    job, quarantine = make_job(tmp_path, attempts=1), Quarantine(tmp_path / "state", keep=True)
+    for mirror in ("one", "two"):
+        room.part.write_bytes(mirror.encode())
+        quarantine.record(job, f"https://{mirror}.example/x", rejected(), room)
+    kept = (tmp_path / "state/quarantine" / job.job_id).iterdir()
+    assert {path.read_bytes() for path in kept} == {b"one", b"two"}
 
 
 def test_d3_a_kept_file_is_copied_to_another_volume(

@@ -92,6 +92,9 @@ def test_public_url_never_raises_and_is_done_after_once(url: str) -> None:
 def test_t22_a_kept_url_is_without_user_and_token_however_the_key_is_written() -> None:
     url = "https://u:p@h:8443/x?Token=a&%74oken=b&access_token=c&TOKEN&tokens=stay&sig=needed#f"
     assert without_credentials(url) == "https://h:8443/x?tokens=stay&sig=needed"
+    url = "https://h/x?api_key=a&API-Key=b&apikey=c&access_key=d&AWSAccessKeyId=stays&X-Amz-Credential=stays"
+    assert without_credentials(url) == "https://h/x?AWSAccessKeyId=stays&X-Amz-Credential=stays"
+    assert public_url("https://h/x?access_key=abc") == "https://h/x?access_key=[secret]"
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,34 @@ def test_more_tensors_than_anybody_has_are_refused(tmp_path: Path, monkeypatch: 
         examined(tmp_path, packed(header, bytes(4)))
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":[' + b"{}," * 600_000 + b"0]}",
+        b'{"a":[' + b"[]," * 1_000_000 + b"0]}",
+        b'{"a":[' + b"0," * 3_500_000 + b"0]}",
+        b"{" + b",".join(b'"%d":0' % number for number in range(1_300_000)) + b"}",
+        '{"a":"\U0001f600'.encode() + b"x" * 17_000_000 + b'"}',
+    ],
+    ids=["tables", "lists", "numbers", "keys", "one wide sign"],
+)
+def test_t6_a_header_that_would_grow_in_memory_is_refused_before_it_is_parsed(
+    raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("parsed"))
+    with pytest.raises(Broken, match="memory"):
+        parse_header(raw, 8 + len(raw))
+
+
+def test_a_header_of_very_many_tensors_with_much_metadata_is_read() -> None:
+    header: dict[str, object] = {
+        f"model.diffusion_model.blocks.{n}.weight": tensor("F16", [2, 1], [4 * n, 4 * n + 4]) for n in range(20_000)
+    }
+    header["__metadata__"] = {"ss_tag_frequency": json.dumps({f"tag {n}": n for n in range(100_000)})}
+    raw = json.dumps(header).encode()
+    assert len(parse_header(raw, 8 + len(raw) + 80_000).tensors) == 20_000
+
+
 def test_the_library_knows_exactly_the_dtypes_that_we_know(tmp_path: Path) -> None:
     path = tmp_path / "x"
     for dtype, bits in DTYPE_BITS.items():

@@ -18,6 +18,7 @@ from loguru import logger
 from download_worker.clock import Clock, SystemClock
 from download_worker.errors import Code, TryLater
 from download_worker.jobs.job import ModelInfo, Verdict
+from download_worker.jobs.proof import CIVITAI_HASH
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.text import Redactor, safe_text
@@ -25,7 +26,7 @@ from download_worker.verifiers.published import PublishedDigest, nobody_publishe
 from download_worker.verifiers.rubric.answer import Answer, Unusable, read_answer
 from download_worker.verifiers.rubric.evidence import Facts, Question, digest_of, gathered
 from download_worker.verifiers.rubric.prompt import download_prompt
-from download_worker.verifiers.rubric.proof import CIVITAI_HASH, best_proof, in_words, may_run_code, proof_of
+from download_worker.verifiers.rubric.proof import best_proof, in_words, may_run_code, proof_of
 from download_worker.verifiers.verifier import Evidence, Rejected, Specimen
 
 if TYPE_CHECKING:

@@ -1,52 +1,27 @@
 """How well a file is proven, and which formats need how much of it. Pure rules, and the words for them.
 
-A digest proves that these are the bytes which somebody meant; what that is worth depends on who said it. A workflow, a
-note or a search agent can name a digest as easily as a URL, so theirs only settles size and content.
+What a digest proves by itself stands in `jobs/proof.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from types import MappingProxyType
-from typing import Literal
 
 from download_worker.jobs.job import ModelInfo
+from download_worker.jobs.proof import CIVITAI_HASH, Proof, proof_by_digest
 from download_worker.verifiers.verifier import Evidence
-
-Proof = Literal["A", "B", "C", "D"]
-
-CIVITAI_HASH = "civitai_hash"
-# Who named the job → what its digest is worth once the bytes have it. A: read from the publisher's own API. B: vouched
-# for by us, our fleet, the lists we ship with, or the person who typed it. `civitai_hash` becomes A only when Civitai
-# itself says so about these bytes (see `published.py`), never because this field says so.
-_DIGEST_WORTH: MappingProxyType[str, Proof] = MappingProxyType(
-    {
-        "huggingface": "A",
-        "civitai": "A",
-        CIVITAI_HASH: "B",
-        "registry": "B",
-        "peer": "B",
-        "local": "B",
-        "manual": "B",
-        "template": "B",
-        "manager-list": "B",
-    }
-)
 
 PICKLE_FREE_EXTENSIONS = frozenset({".safetensors", ".sft", ".gguf", ".onnx"})
 
 
 def proof_of(wanted: ModelInfo, evidence: Sequence[Evidence], *, published: bool) -> Proof:
-    """The level that is reached when every step before has found nothing wrong.
-
-    A: a publisher's digest. B: a digest of ours. C: exact size and structure. D: none of these.
-    """
+    """The level that is reached when every step before has found nothing wrong."""
     if published:
         return "A"
-    worth = _DIGEST_WORTH.get(wanted.source, "C") if wanted.sha256 is not None else "D"
-    if worth in ("A", "B"):
-        return worth
+    by_digest = proof_by_digest(wanted)
+    if by_digest != "D":
+        return by_digest
     exact_size = wanted.size is not None or wanted.sha256 is not None
     return "C" if exact_size and _is_sound(evidence) else "D"
 
@@ -55,7 +30,8 @@ def best_proof(wanted: ModelInfo) -> Proof:
     """The best level that any bytes could reach for this request."""
     if wanted.source == CIVITAI_HASH:
         return "A"
-    return _DIGEST_WORTH.get(wanted.source, "C") if wanted.sha256 is not None else "C"
+    by_digest = proof_by_digest(wanted)
+    return "C" if by_digest == "D" else by_digest
 
 
 def may_run_code(wanted: ModelInfo) -> bool:

@@ -1,0 +1,124 @@
+"""The watch over a cure: it ends when everything has ended, and when only somebody else can make it go on."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from comfy_doctor import render
+from comfy_doctor.comfyui.install import Install
+from comfy_doctor.diagnose import diagnose
+from comfy_doctor.fix import Cure, fix
+from comfy_doctor.plan import Item, make_plan
+from comfy_doctor.render import Narrator
+from download_worker.clock import FakeClock
+from download_worker.errors import Code
+from download_worker.jobs import moves
+from download_worker.jobs.bell import MemoryBell
+from download_worker.jobs.counter import Counter
+from download_worker.jobs.job import Job, Lease, WorkerId
+from download_worker.jobs.ledger import Added
+from download_worker.jobs.memory_ledger import MemoryLedger
+from download_worker.report import ExitCode, Report
+
+from .drawing import model, node, saved, ui
+
+CLOCK = FakeClock()
+MAX_WAITS = 20
+
+
+class Hall:
+    """An audience that agrees, and workers that do what the test says each time they are waited for."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.ledger = MemoryLedger()
+        self.counter = Counter(self.ledger, MemoryBell(), CLOCK, lambda url: None)
+        (folder / "ComfyUI/models/loras").mkdir(parents=True)
+        self.install = Install(folder / "ComfyUI")
+        entries = [model(name, "loras", f"https://h.example/{name}") for name in names]
+        nodes = (node(n, "LoraLoader", e["name"], 1, 1, properties={"models": [e]}) for n, e in enumerate(entries, 1))
+        self.workflow = saved(folder / "w.json", ui(*nodes))
+        self.waits: list[Callable[[], object]] = []
+        self.waited = 0
+
+    def fix(self) -> Report:
+        return fix(Cure(lambda: diagnose([self.workflow], self.install), Path("/models"), self.counter, self, self))
+
+    def claimed(self) -> Job:
+        job = self.ledger.claim(WorkerId("worker-1-aaaaaaaaaaaa"), Lease.starting(CLOCK.steady(), 60), CLOCK.now())
+        assert job is not None
+        return job
+
+    def planned(self, plan: Sequence[Item]) -> bool:
+        return True
+
+    def dispatched(self, added: Added) -> None: ...
+
+    def watching(self, jobs: Sequence[Job]) -> None: ...
+
+    def make_sure_one_runs(self) -> None: ...
+
+    def wait(self, seconds: float) -> None:
+        self.waited += 1
+        assert self.waited < MAX_WAITS, "it watches for ever"
+        if self.waits:
+            self.waits.pop(0)()
+
+
+def test_a_paused_queue_ends_the_watch_with_the_command_that_lets_it_go_on(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, "a.pt")
+    hall.counter.pause_queue()
+    report = hall.fix()
+    assert (hall.waited, report.exit_code) == (0, ExitCode.FINDINGS)
+    assert "the queue is paused: let it go on with `comfy-doctor jobs resume`" in report.messages
+
+
+def test_what_runs_when_the_queue_is_paused_is_watched_to_its_end(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, "a.pt", "b.pt")
+
+    def begin() -> None:
+        job = hall.claimed()
+        hall.counter.pause_queue()
+        hall.waits.append(lambda: hall.ledger.change(job.claim, moves.failed(Code.NOT_FOUND, "gone", "t")))
+
+    hall.waits.append(begin)
+    assert sorted(job["status"] for job in hall.fix().data["jobs"]) == ["FAILED", "PENDING"]
+
+
+def test_jobs_that_are_all_paused_end_the_watch_and_are_named(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, "a.pt")
+    hall.waits.append(lambda: [hall.counter.pause(job.job_id) for job in hall.counter.jobs()])
+    report = hall.fix()
+    (job,) = report.data["jobs"]
+    assert f"a.pt is paused: let it go on with `comfy-doctor jobs resume {job['job_id'][:8]}`" in report.messages
+
+
+@pytest.mark.parametrize(("answer", "agreed"), [("y\n", True), ("n\n", False), ("", False)])
+def test_a_quiet_narrator_still_shows_its_question_and_what_it_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, agreed: bool
+) -> None:
+    hall, shown = Hall(tmp_path, "a.pt"), io.StringIO()
+    monkeypatch.setattr(render, "Console", lambda stderr, **options: Console(file=shown, **options))
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    narrator = Narrator(quiet=True, color=False, ask=True, agreed=False)
+    plan = make_plan(diagnose([hall.workflow], hall.install).models)
+    assert narrator.planned(plan) is agreed
+    assert "loras/a.pt" in shown.getvalue() and "Fetch these files?" in shown.getvalue()
+    before = shown.getvalue()
+    narrator.say("more")
+    assert shown.getvalue() == before, "and then it is quiet again"
+
+
+def test_t22_a_plan_shows_no_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hall = Hall(tmp_path)
+    entry = model("a.pt", "loras", "https://h.example/a.pt?sig=canary")
+    drawn = ui(node(1, "LoraLoader", "a.pt", 1, 1, properties={"models": [entry]}))
+    plan = make_plan(diagnose([saved(tmp_path / "x.json", drawn)], hall.install).models)
+    Narrator(quiet=False, color=False, ask=False, agreed=True).planned(plan)
+    told = capsys.readouterr()
+    assert "a.pt" in told.err and "canary" not in told.err + json.dumps([item.public() for item in plan])
