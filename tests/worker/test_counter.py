@@ -293,7 +293,7 @@ def test_pause_resume_cancel_and_the_queue(house: House) -> None:
     assert house.rung() == [one.job_id]
     assert house.counter.cancel(one.job_id).status is Status.FAILED
     assert house.counter.cancel(one.job_id).status is Status.FAILED, "twice is once"
-    assert house.rung() == []
+    assert house.rung() == [one.job_id, one.job_id], "so that a worker clears its bytes away"
     house.counter.pause_queue()
     assert house.counter.queue_paused()
     house.counter.resume_queue()
