@@ -81,7 +81,7 @@ def tell(narrator: Narrator, stage: Stage) -> Report:
                 narrator.say(f"  {actor.folder}/{actor.name}: {actor.what}")
             install = find_install(comfyui)
             with stage(root / "home", host) as (counter, workers):
-                narrator.say("comfy-doctor fix portrait.json", "bold")
+                narrator.say("$ comfy-doctor fix portrait.json", "bold")
                 report = fix(
                     Cure(lambda: diagnose([workflow], install), install.models_root, counter, workers, narrator)
                 )
@@ -95,13 +95,14 @@ def _judged(report: Report, actors: Sequence[Actor], comfyui: Path) -> Report:
         job = jobs[actor.name]
         path = comfyui / "models" / actor.folder / actor.name
         placed = path.exists() and path.read_bytes() == actor.shelved.body
-        as_it_must = (
-            placed if actor.refused_with is None else not path.exists() and job["result"]["code"] == actor.refused_with
-        )
+        refused = not path.exists() and job["result"]["code"] == actor.refused_with
+        as_it_must = placed if actor.refused_with is None else refused
         right = right and as_it_must
-        word = "in place, proven" if placed else f"refused: {job['result']['reason']}"
+        word = "in place, proven" if placed else f"refused ({job['result']['code']})"
         lines.append(f"{'✓' if as_it_must else '✗ NOT AS IT MUST BE'} {actor.folder}/{actor.name}: {word}")
-    lines.append("Three files fetched, proven and placed; two refused with a reason; nothing was left behind.")
+    lines.append(
+        "Three files fetched, proven and placed; two refused, with the reasons above; nothing was left behind."
+    )
     return Report("demo", ExitCode.OK if right else ExitCode.FINDINGS, data=report.data, messages=tuple(lines))
 
 

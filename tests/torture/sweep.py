@@ -98,9 +98,8 @@ def main() -> int:
     for line in broken:
         print(f"BROKEN {line}", file=sys.stderr)
     tally = ", ".join(f"{number} {call}" for call, number in Tally(point.call for point in points).most_common())
-    print(
-        f"sweep: {len(points)} points ({tally}), {len(not_reached)} not reached, {len(broken)} broken, {time.monotonic() - began:.0f} s"
-    )
+    summary = f"{len(points)} points ({tally}), {len(not_reached)} not reached, {len(broken)} broken"
+    print(f"sweep: {summary}, {time.monotonic() - began:.0f} s")
     return 1 if broken else 0
 
 
