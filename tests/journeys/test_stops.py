@@ -6,10 +6,11 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
@@ -134,6 +135,20 @@ def test_p3_sigterm_also_ends_a_worker_that_waits_for_a_language_model(house: Ho
     assert house.drain().exit_code == 0
     assert house.library() == {"loras/m.safetensors": data}
     assert len(house.hub.hits) == 1, "what is whole is not fetched again"
+
+
+@pytest.mark.slow
+def test_p3_a_worker_ends_in_time_even_while_somebody_keeps_the_ledger_locked(house: House) -> None:
+    with house.worker() as worker:
+        _, data = on_its_way(house)
+        with closing(sqlite3.connect(house.home / "state" / "doctor.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            seconds = stopped_within(worker)
+    print(f"\nSIGTERM, ledger locked → exit: {seconds:.3f} s")
+    assert seconds < STOP_SECONDS_MAX
+    house.hub.bytes_per_second = None
+    assert house.drain().exit_code == 0
+    assert house.library() == {"loras/big.safetensors": data}
 
 
 @pytest.mark.slow
