@@ -336,3 +336,19 @@ def test_a_busy_ledger_at_the_start_does_not_end_the_worker(bench: Bench, monkey
     with bench.running(monkeypatch):
         job = bench.hand_in()
         bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
+
+
+def test_drain_does_not_say_well_when_a_job_failed_in_its_hands_or_was_taken_back_for_the_last_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.let_go.set()
+
+    def fail(job: Job, shop: Workshop, leash: Leash) -> Job:
+        return bench.ledger.change(job.claim, moves.failed(Code.NOT_FOUND, "gone", "t"))
+
+    with bench.running(monkeypatch) as engine:
+        engine.stop()
+    monkeypatch.setattr(local, "process", fail)
+    bench.hand_in()
+    assert not LocalEngine(engine._shop, bench.bell, bench.owners).run(drain=True)
+    assert LocalEngine(engine._shop, bench.bell, bench.owners).run(drain=True), "old failures are not counted again"

@@ -251,3 +251,12 @@ def test_c3_times_sort_as_text() -> None:
     assert told == sorted(told)
     assert {len(text) for text in told} == {24}
     assert told[0] == "2026-01-01T00:00:00.000Z"
+
+
+def test_a_file_that_is_being_put_in_place_is_never_given_up_for_a_crash_loop() -> None:
+    """It may be in its place already; the next owner looks, and needs no fetch for that."""
+    promised = moves.promoting(Result(sha256="a" * 64), AT)(claim(make_job(tries=2)))
+    back = moves.reclaimed(FakeClock().now(), max_tries=3, base_seconds=1, cap_seconds=1)(promised)
+    assert (back.live, back.promoting, back.result.sha256) == (True, True, "a" * 64)
+    crashed = moves.reclaimed(FakeClock().now(), max_tries=3, base_seconds=1, cap_seconds=1)(claim(make_job(tries=2)))
+    assert crashed.result.code == "crash_loop"
