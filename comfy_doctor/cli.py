@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Finds what a ComfyUI workflow lacks, fetches it, proves it, and puts it in place.",
+    epilog="Begin with: comfy-doctor demo, or comfy-doctor diagnose workflow.json",
 )
 jobs_app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="The jobs of the download worker."
@@ -46,7 +47,9 @@ class Manners(Common):
     ] = None
 
 
-Paths = Annotated[list[Path] | None, typer.Argument(help="Workflow files or folders.", show_default=False)]
+Paths = Annotated[
+    list[Path] | None, typer.Argument(metavar="FILE", help="Workflows, or folders of them.", show_default=False)
+]
 AnyJob = Annotated[str, typer.Argument(metavar="ID", help="A job id, or its beginning.", show_default=False)]
 MaybeJob = Annotated[str | None, typer.Argument(metavar="[ID]", help="One job; else all.", show_default=False)]
 Failed = Annotated[bool, typer.Option("--failed", help="Every failed job.")]
