@@ -74,7 +74,8 @@ def fix(cure: Cure) -> Report:
     mended = sum(item.model.need.key not in still for item in plan)
     word = f"{mended} of {len(plan)} models are in their place now"
     code = after.report().exit_code if not still else ExitCode.PARTLY if mended else ExitCode.FINDINGS
-    return _report(after, plan, jobs, code, word, *waiting, *_left(plan), errors=errors)
+    failed = tuple(_complaint(job) for job in ended.values() if job.status is Status.FAILED)
+    return _report(after, plan, jobs, code, word, *waiting, *_left(plan), errors=(*errors, *failed))
 
 
 def _hand_in(cure: Cure, items: Sequence[Item]) -> tuple[list[Added], tuple[Complaint, ...]]:
@@ -88,6 +89,15 @@ def _hand_in(cure: Cure, items: Sequence[Item]) -> tuple[list[Added], tuple[Comp
         cure.audience.dispatched(entry)
         added.append(entry)
     return added, tuple(errors)
+
+
+def _complaint(job: Job) -> Complaint:
+    """A failed job's reason ends with its next step, as every trouble's text does."""
+    what, _, hint = (job.result.reason or "it failed").partition("; ")
+    message = f"{job.model_info.expected_filename}: {what}"
+    return Complaint(
+        job.result.code or "", message, hint or f"look at it with `comfy-doctor jobs show {job.job_id[:8]}`"
+    )
 
 
 def _watch(cure: Cure, job_ids: Sequence[JobId]) -> tuple[Mapping[JobId, Job], list[str]]:

@@ -93,11 +93,6 @@ def _summary(data: Mapping[str, Any]) -> Text:
     return line
 
 
-def _fixed(report: Report) -> RenderableType | None:
-    failed = [job for job in report.data["jobs"] if job["status"] != "SUCCESS"]
-    return _job_table(failed, reasons=True) if failed else None
-
-
 def _listed(report: Report) -> RenderableType | None:
     jobs = report.data["jobs"]
     counts = report.data.get("counts", {})
@@ -109,7 +104,7 @@ def _listed(report: Report) -> RenderableType | None:
     return Group(_job_table(jobs), line) if jobs else line
 
 
-def _job_table(jobs: Sequence[Mapping[str, Any]], *, reasons: bool = False) -> Table:
+def _job_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("", "job", "file", "folder", "done", "note")
     for job in jobs:
         info, progress, result = job["model_info"], job["progress"], job["result"]
@@ -120,8 +115,7 @@ def _job_table(jobs: Sequence[Mapping[str, Any]], *, reasons: bool = False) -> T
         )
         note = result["reason"] or (f"waits until {job['not_before']}" if job["not_before"] else "")
         note = "paused" if job["paused"] and job["status"] not in ("SUCCESS", "FAILED") else note
-        short = note if reasons else note.partition(";")[0]
-        row = (job["job_id"][:8], info["expected_filename"], info["model_type"], done, short)
+        row = (job["job_id"][:8], info["expected_filename"], info["model_type"], done, note.partition(";")[0])
         table.add_row(_sign(job["status"], f"{_TONES[job['status']][0]} {job['status']}"), *map(_cell, row))
     return table
 
@@ -160,7 +154,7 @@ def _shown(report: Report) -> RenderableType | None:
 
 
 _PICTURES: Mapping[str, Callable[[Report], RenderableType | None]] = MappingProxyType(
-    {"diagnose": _diagnosis, "fix": _fixed, "demo": _nothing, "jobs list": _listed, "jobs show": _shown}
+    {"diagnose": _diagnosis, "fix": _nothing, "demo": _nothing, "jobs list": _listed, "jobs show": _shown}
 )
 
 
