@@ -32,7 +32,6 @@ def _split(node_types: str) -> Iterable[str]:
 
 
 _LOADERS = _by_type()
-CORE_LOADERS = frozenset(node_type for row in CORE_ROWS for node_type in _split(row[3]))
 # ComfyUI-MultiGPU repeats every loader under a longer name, with its own widgets after the loader's.
 _REPEATED = re.compile(r"(DisTorch2?)?MultiGPU\Z")
 
