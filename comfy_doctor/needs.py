@@ -19,6 +19,10 @@ Source = Literal[
 Proof = Literal["A", "B", "C", "D"]
 
 
+Key = tuple[str, str]
+"""(folder, name): what makes two needs the same one."""
+
+
 class Criticality(StrEnum):
     REQUIRED = "required"
     FLEXIBLE = "flexible"
@@ -74,7 +78,14 @@ class Candidate:
     proof: Proof = "D"
     confidence: float = 0.0
     evidence: tuple[str, ...] = ()
+    """Who said what, one short sentence each; shown to people, so it is safe text without secrets."""
     gated: bool = False
+    token: str | None = None
+    """The variable whose token its host wants, for example HF_TOKEN."""
+    obstacle: str | None = None
+    """Why it cannot be had now, with the next step; None where nothing is known to stand in the way."""
+    page: str | None = None
+    """Where a person reads about it and accepts its licence."""
 
     def public(self) -> dict[str, Any]:
         return asdict(self) | {
@@ -82,6 +93,14 @@ class Candidate:
             "mirrors": [public_url(mirror) for mirror in self.mirrors],
             "evidence": list(self.evidence),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A SHA-256 (lower-case hex) that somebody names for a needed file, whatever its source; `by` is shown."""
+
+    sha256: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +113,12 @@ class Need:
     folder_from: FolderFrom = FolderFrom.TABLE
     criticality: Criticality = Criticality.REQUIRED
     candidates: tuple[Candidate, ...] = ()
+    stated: tuple[Stated, ...] = ()
+    hints: tuple[str, ...] = ()
+    """URLs of repositories and model pages that the same workflow's notes speak of."""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         return (self.folder or "", self.name)
 
     @property

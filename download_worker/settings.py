@@ -22,7 +22,9 @@ from download_worker.errors import BadRequest, Code
 
 CONFIG_NAME = "comfy_doctor.toml"
 # Keys of the same file that belong to the doctor (`comfy_doctor/settings.py`); the worker only lets them pass.
-DOCTOR_KEYS = frozenset({"comfyui", "server", "extra_paths"})
+DOCTOR_KEYS = frozenset(
+    {"comfyui", "server", "extra_paths", "manager_channel", "registry_endpoint", "search_url", "offline"}
+)
 _TOKENS = frozenset({"hf_token", "civitai_api_token", "openai_api_key"})
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_TOKEN_CHARS = 4096

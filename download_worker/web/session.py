@@ -1,4 +1,4 @@
-"""The door to the web: one guarded GET, its redirects followed by hand, its errors in the words of the house.
+"""The door to the web: one guarded question, its redirects followed by hand, its errors in the words of the house.
 
 It uses the adapter of requests, not its Session: so nothing of the environment, no cookie, no netrc and no automatic
 redirect can get in by itself. A connection serves one question and is then closed; what a host sends after the end of
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -52,6 +52,21 @@ MAX_JSON_BYTES = 32 * 1024 * 1024
 MAX_EXPLANATION_BYTES = 4096
 
 
+class Question(NamedTuple):
+    """How a URL is asked for. A `body` is sent as JSON, and never to another origin than the one it was meant for."""
+
+    method: Literal["GET", "HEAD", "POST"] = "GET"
+    body: Any = None
+    stays_home: bool = False
+
+    @property
+    def keeps_to_itself(self) -> bool:
+        return self.stays_home or self.body is not None
+
+
+GET = Question()
+
+
 @dataclass(frozen=True)
 class Answer:
     """The head of an answer, and its body to be read. `url` is where it finally came from, without secrets."""
@@ -64,6 +79,8 @@ class Answer:
     _raw: Any
     _line: Line
     _leash: Leash
+    hops: tuple[Headers, ...] = ()
+    """The heads of the redirects on the way here, in order: Hugging Face tells digest and size there (FACTS 5)."""
 
     @property
     def host(self) -> str:
@@ -104,11 +121,17 @@ class Web:
 
     @contextmanager
     def open_stream(
-        self, url: str, *, headers: Mapping[str, str] | None = None, leash: Leash | None = None
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        leash: Leash | None = None,
+        question: Question = GET,
     ) -> Iterator[Answer]:
-        """GET a URL, at its endpoint if that was moved, with the token of its origin if there is one.
+        """Ask for a URL, at its endpoint if that was moved, with the token of its origin if there is one.
 
-        The answer has any status but a redirect's; see `refusal`. A pull of the leash cuts it in every phase.
+        The answer has any status but a redirect's; see `refusal`. A pull of the leash cuts it in every phase. A
+        `question` that stays at home is not redirected to another origin: then the redirect itself is the answer.
 
         Raises:
             BadRequest: bad_url. Refused: refused_address. TryLater: no_connection, stalled, lying_server.
@@ -124,7 +147,7 @@ class Web:
             adapter = _GuardedAdapter(dialer, self._ssl_context)
             stack.callback(adapter.close)
             start = parse_url(effective_url(url, self._settings))
-            yield self._followed(start, dict(headers or {}), _Wire(adapter, line, leash, stack))
+            yield self._followed(start, dict(headers or {}), _Wire(adapter, line, leash, stack), question)
 
     def get_json(
         self,
@@ -133,21 +156,26 @@ class Web:
         headers: Mapping[str, str] | None = None,
         max_bytes: int = MAX_JSON_BYTES,
         leash: Leash | None = None,
+        question: Question = GET,
     ) -> Any:
         """The JSON at a URL. Raises what `open_stream` and `refusal` say, and GiveUp(lying_server) when it is none."""
         asking = {"Accept": "application/json", **(headers or {})}
-        with self.open_stream(url, headers=asking, leash=leash) as answer:
+        with self.open_stream(url, headers=asking, leash=leash, question=question) as answer:
             if answer.status != 200:
                 raise self.refusal(answer)
-            body = _read_up_to(answer, max_bytes + 1)
-            if len(body) > max_bytes:
-                what = f"{answer.host} sends more than {max_bytes} bytes of JSON"
-                raise GiveUp(Code.LYING_SERVER, what, elsewhere=True)
-            try:
-                return json.loads(body)
-            except (ValueError, RecursionError) as error:
-                what = f"{answer.host} sends something else than JSON for {public_url(url)}"
-                raise GiveUp(Code.LYING_SERVER, what, elsewhere=True) from error
+            return self.json_of(answer, max_bytes)
+
+    def json_of(self, answer: Answer, max_bytes: int = MAX_JSON_BYTES) -> Any:
+        """The JSON that this answer brings. Raises GiveUp(lying_server) when it is none, or too much of it."""
+        body = _read_up_to(answer, max_bytes + 1)
+        if len(body) > max_bytes:
+            what = f"{answer.host} sends more than {max_bytes} bytes of JSON"
+            raise GiveUp(Code.LYING_SERVER, what, elsewhere=True)
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            what = f"{answer.host} sends something else than JSON for {answer.asked.url}"
+            raise GiveUp(Code.LYING_SERVER, what, elsewhere=True) from error
 
     def refusal(self, answer: Answer) -> Trouble:
         """What an answer that brings no file means, with what the host says about it."""
@@ -160,36 +188,40 @@ class Web:
             said=_explanation(answer),
         )
 
-    def _followed(self, start: Address, headers: dict[str, str], wire: _Wire) -> Answer:
+    def _followed(self, start: Address, headers: dict[str, str], wire: _Wire, question: Question) -> Answer:
         """The first answer that is no redirect. Credentials go to the first origin, never again once that was left."""
         own = self._authorization(start.origin)
         current, crossed = start, False
+        hops: list[Headers] = []
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._sent(current, headers if crossed else {**headers, **own}, wire)
+            response = self._sent(current, headers if crossed else {**headers, **own}, wire, question)
             told = {name.lower(): value for name, value in response.headers.items()}
             check_head(told, current.origin.host)
             location = redirect_target(response.status_code, told, str(current))
-            if location is None:
+            target = None if location is None else next_hop(current, location)
+            if target is None or (question.keeps_to_itself and target.origin != start.origin):
                 asked = Asked(public_url(str(start)), credential_for(start.origin, self._settings), crossed)
                 frame = framing(told, current.origin.host)
                 where = public_url(str(current))
-                return Answer(response.status_code, told, where, frame, asked, response.raw, wire.line, wire.leash)
+                ends = (wire.line, wire.leash, tuple(hops))
+                return Answer(response.status_code, told, where, frame, asked, response.raw, *ends)
             response.close()
-            target = next_hop(current, location)
+            hops.append(told)
             crossed = crossed or target.origin != current.origin
             current = target
         message = f"{public_url(str(start))} redirects more than {MAX_REDIRECTS} times"
         raise GiveUp(Code.REDIRECTS, message, elsewhere=True)
 
-    def _sent(self, address: Address, headers: dict[str, str], wire: _Wire) -> requests.Response:
+    def _sent(self, address: Address, headers: dict[str, str], wire: _Wire, question: Question) -> requests.Response:
         plain = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
         proxies = self._proxies(address)
         try:
-            question = requests.Request("GET", str(address), headers={**plain, **headers}).prepare()
+            asking = requests.Request(question.method, str(address), headers={**plain, **headers}, json=question.body)
+            request = asking.prepare()
         except (requests.RequestException, ValueError) as error:
             raise BadRequest(Code.BAD_URL, f"{public_url(str(address))} cannot be asked for") from error
         with head_errors(address.origin.host, wire.leash):
-            response = wire.adapter.send(question, stream=True, timeout=self._timeouts, verify=True, proxies=proxies)
+            response = wire.adapter.send(request, stream=True, timeout=self._timeouts, verify=True, proxies=proxies)
         wire.closing.callback(response.close)
         return response
 
