@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comfy_doctor import wiring
+from comfy_doctor.choices import Form, Which, YesNo
 from download_worker.command_line import Common, private_umask, program_options, run, verb
 from download_worker.report import Report
 
 if TYPE_CHECKING:
+    from comfy_doctor.render import Narrator
     from comfy_doctor.wiring import Desk
 
 app = typer.Typer(
@@ -48,7 +50,15 @@ class Manners(Common):
 
 
 Paths = Annotated[
-    list[Path] | None, typer.Argument(metavar="FILE", help="Workflows, or folders of them.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="FILE", help="Workflows, folders of them, manifests, or URLs.", show_default=False),
+]
+Models = Annotated[
+    Which, typer.Option(help="all: also what is optional or muted; required: what active nodes need; skip: none.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Rewrite = Annotated[
+    bool, typer.Option("--rewrite", help="Teach workflows the names that their models have here; keeps a backup.")
 ]
 AnyJob = Annotated[str, typer.Argument(metavar="ID", help="A job id, or its beginning.", show_default=False)]
 MaybeJob = Annotated[str | None, typer.Argument(metavar="[ID]", help="One job; else all.", show_default=False)]
@@ -69,29 +79,110 @@ def _desk(common: Manners) -> Desk:
     return here
 
 
+def _narrator(common: Manners, *, yes: bool) -> Narrator:
+    ask = not (yes or common.json) and sys.stdin.isatty()
+    return wiring.narrator(quiet=common.quiet or common.json, color=not common.no_color, ask=ask, agreed=yes)
+
+
 @verb(app, Manners, _render, "fix")
 def fix(
-    common: Manners,
-    paths: Paths = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    common: Manners, paths: Paths = None, models: Models = "required", rewrite: Rewrite = False, yes: Yes = False
 ) -> Report:
     """Diagnose, fetch, prove, place: the whole cure.
 
     Example: comfy-doctor fix workflow.json --comfyui ~/ComfyUI
     """
     umask = private_umask()
-    ask = not (yes or common.json) and sys.stdin.isatty()
-    narrator = wiring.narrator(quiet=common.quiet or common.json, color=not common.no_color, ask=ask, agreed=yes)
-    return wiring.fix(_desk(common), paths or [], narrator, umask)
+    return wiring.fix(_desk(common), paths or [], _narrator(common, yes=yes), umask, models, rewrites=rewrite)
 
 
 @verb(app, Manners, _render, "diagnose")
-def diagnose(common: Manners, paths: Paths = None) -> Report:
+def diagnose(
+    common: Manners,
+    paths: Paths = None,
+    watch: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Diagnose each workflow that appears there.", show_default=False)
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="With --watch: also fetch what each of them lacks.")] = False,
+) -> Report:
     """What these workflows need and what is missing.
 
     Example: comfy-doctor diagnose ~/workflows --json
     """
-    return wiring.diagnose(_desk(common), paths or [])
+    if watch is None:
+        if apply:
+            raise typer.BadParameter("--apply goes with --watch; otherwise use `comfy-doctor fix`")
+        return wiring.diagnose(_desk(common), paths or [])
+    if paths:
+        raise typer.BadParameter("--watch names the one folder that is watched")
+    private_umask()
+    shown = wiring.reporter(as_json=common.json, quiet=common.quiet, color=not common.no_color)
+    return wiring.watch(_desk(common), watch, shown, apply=apply)
+
+
+@verb(app, Manners, _render, "plan")
+def plan(
+    common: Manners,
+    paths: Paths = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write it to this file, for `apply`.", show_default=False)
+    ] = None,
+    models: Models = "required",
+    nodes: Annotated[YesNo, typer.Option(help="Whether missing node packs are items of it.")] = "yes",
+    form: Annotated[
+        Form, typer.Option("--as", help="urls or aria2: print that instead, for your own downloader.")
+    ] = "plan",
+) -> Report:
+    """What would be fetched from where, what it costs, and what cannot be had.
+
+    Example: comfy-doctor plan workflow.json -o plan.json
+    """
+    tell = _narrator(common, yes=False).say
+    return wiring.plan(_desk(common), paths or [], models, output, nodes=nodes == "yes", form=form, tell=tell)
+
+
+@verb(app, Manners, _render, "apply")
+def apply(
+    common: Manners,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A plan that `plan -o` wrote.", show_default=False)],
+    yes: Yes = False,
+) -> Report:
+    """Carry out a plan: hand in its downloads, make its links. A second time changes nothing.
+
+    Example: comfy-doctor apply plan.json
+    """
+    private_umask()
+    return wiring.apply(_desk(common), file, _narrator(common, yes=yes))
+
+
+@verb(app, Manners, _render, "lock")
+def lock(
+    common: Manners,
+    paths: Paths = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("workflow.lock.json"),
+) -> Report:
+    """Write down the exact models and packs that workflows use here.
+
+    Example: comfy-doctor lock workflow.json -o workflow.lock.json
+    """
+    return wiring.lock(_desk(common), paths or [], output)
+
+
+@verb(app, Manners, _render, "import")
+def import_(
+    common: Manners,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A lock file, or a .cec/pyproject.toml.", show_default=False)
+    ],
+    models: Models = "required",
+    yes: Yes = False,
+) -> Report:
+    """Restore the models that a lock file or a manifest names.
+
+    Example: comfy-doctor import workflow.lock.json
+    """
+    umask = private_umask()
+    return wiring.fix(_desk(common), [str(file)], _narrator(common, yes=yes), umask, models)
 
 
 @verb(app, Manners, _render, "enqueue")

@@ -1,50 +1,47 @@
-"""What these workflows need, and what of it is missing on this disk. Read-only.
+"""What these workflows need, and what of it is missing. Read-only.
 
-A model is looked for in its own folder, as ComfyUI would. What could not be looked for is `unknown`, never `missing`;
-and a node type is never called missing here, because neither a server nor a registry was asked.
+A model is looked for in its own folder, as ComfyUI would, on this disk and in the lists of a running server where one
+answers. What could not be looked for is `unknown`, never `missing`.
 """
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from comfy_doctor.comfyui.install import Install
-from comfy_doctor.comfyui.packs import Packs, installed_packs
-from comfy_doctor.comfyui.shelves import Inventory, Lookup, State
+from comfy_doctor.comfyui.packs import installed_packs
+from comfy_doctor.comfyui.server import Server
+from comfy_doctor.comfyui.shelves import Cause, Inventory, Lookup, State
+from comfy_doctor.comfyui.truth import Truth
 from comfy_doctor.findings import Complaint, ExitCode, Report
-from comfy_doctor.needs import Criticality, FolderFrom, Need, NodeUse, PackClue
+from comfy_doctor.needs import Criticality, FolderFrom, Need
+from comfy_doctor.node_findings import NodeFinding, Owners, node_findings
+from comfy_doctor.reading import Case, Fetch, read_cases
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
-from comfy_doctor.workflows.api_graph import graph_of_api
-from comfy_doctor.workflows.core_nodes import FRONTEND_ONLY, is_core
-from comfy_doctor.workflows.documents import Document, read_document
-from comfy_doctor.workflows.graph import TooLarge
-from comfy_doctor.workflows.ui_graph import graph_of_ui
-from comfy_doctor.workflows.wanted import Wanted, merged, needs_of
+from comfy_doctor.workflows.documents import Document
+from comfy_doctor.workflows.wanted import merged
 from download_worker.text import public_url
 
-__all__ = ["Diagnosis", "ModelFinding", "NodeFinding", "State", "diagnose"]
-
-MAX_WORKFLOWS = 50_000
-_SUFFIXES = (".json", ".png")
-_CORE_PACK = "comfy-core"
-
-NodeState = Literal["core", "frontend", "installed", "unknown"]
+__all__ = ["Diagnosis", "ModelFinding", "NodeFinding", "Sight", "State", "diagnose"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFinding:
-    """One model: what asks for it, and what the disk says. `path` is the file; `relink` the name that would work."""
+    """One model: what asks for it, and what disk and server say. `path` is the file; `relink` the name that works.
+
+    `cause` says why ComfyUI does not list a file that is here.
+    """
 
     need: Need
     state: State
     reason: str
     path: Path | None = None
     relink: str | None = None
+    cause: Cause | None = None
 
     @property
     def blocks(self) -> bool:
@@ -53,6 +50,7 @@ class ModelFinding:
         return wanted and self.state in (State.MISSING, State.ELSEWHERE)
 
     def public(self) -> dict[str, Any]:
+        """As INTERFACES promises; `cause` is an addition."""
         need = self.need
         best = need.best
         return {
@@ -68,37 +66,25 @@ class ModelFinding:
             "sha256": best.sha256 if best else None,
             "size": best.size if best else None,
             "reason": self.reason,
+            "cause": self.cause.value if self.cause else None,
             "needed_by": [use.public() for use in need.uses],
         }
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFinding:
-    """One node type over all workflows."""
+@dataclass(frozen=True)
+class Sight:
+    """What a diagnosis may look at beside the disk; nothing of it is required.
 
-    type: str
-    state: NodeState
-    reason: str
-    uses: tuple[NodeUse, ...]
-    clue: PackClue
+    `messages` say what of it could not be had: a server that does not answer.
+    """
 
-    def public(self) -> dict[str, Any]:
-        return {
-            "type": self.type,
-            "state": self.state,
-            "active": any(entry.use.active for entry in self.uses),
-            "pack": _pack(self.clue),
-            "alternatives": [],
-            "reason": self.reason,
-            "needed_by": [{"workflow": entry.use.workflow, "node_id": entry.use.node_id} for entry in self.uses],
-        }
+    server: Server | None = None
+    owners: Owners | None = None
+    fetch: Fetch | None = None
+    messages: tuple[str, ...] = ()
 
 
-class Case(NamedTuple):
-    """One file, and what it asks for when it is a workflow."""
-
-    document: Document
-    wanted: Wanted
+DISK_ONLY = Sight()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +96,11 @@ class Diagnosis:
     models: tuple[ModelFinding, ...]
     nodes: tuple[NodeFinding, ...]
     messages: tuple[str, ...] = ()
+    server: Server | None = None
 
     def report(self) -> Report:
         errors = tuple(_complaint(case.document) for case in self.cases if case.document.failed)
-        missing = any(model.blocks for model in self.models)
+        missing = any(model.blocks for model in self.models) or any(node.blocks for node in self.nodes)
         code = ExitCode.FINDINGS if missing else ExitCode.PARTLY if errors else ExitCode.OK
         return Report("diagnose", code, data=self.data(), messages=self.messages, errors=errors)
 
@@ -121,7 +108,11 @@ class Diagnosis:
         """As INTERFACES promises; `mentions`, and `reason` of a node, are additions."""
         runnable = self._runnable()
         return {
-            "comfyui": {"root": str(self.install.root), "server": None, "version": self.install.version},
+            "comfyui": {
+                "root": str(self.install.root),
+                "server": self.server.url if self.server else None,
+                "version": (self.server.version if self.server else None) or self.install.version,
+            },
             "workflows": [_workflow(case, runnable.get(case.document.path, True)) for case in self.cases],
             "models": [model.public() for model in self.models],
             "self_fetching": [
@@ -147,8 +138,11 @@ class Diagnosis:
             elif model.state is not State.PRESENT:
                 stopped |= users
         for node in self.nodes:
+            users = {entry.use.workflow for entry in node.uses if entry.use.active}
             if node.state == "unknown":
-                unsure |= {entry.use.workflow for entry in node.uses if entry.use.active}
+                unsure |= users
+            elif node.state == "missing":
+                stopped |= users
         return dict.fromkeys(unsure, None) | dict.fromkeys(stopped, False)
 
 
@@ -170,85 +164,34 @@ def _complaint(document: Document) -> Complaint:
     return DoctorTrouble(code, f"cannot read {document.path}: {document.error}").complaint
 
 
-def diagnose(paths: Sequence[Path], install: Install) -> Diagnosis:
-    """Files, folders of them, or nothing for ComfyUI's own workflows.
+def diagnose(paths: Sequence[str | Path], install: Install, sight: Sight = DISK_ONLY) -> Diagnosis:
+    """Files, folders of them, URLs, manifests, or nothing for ComfyUI's own workflows.
 
     Raises:
         DoctorTrouble: `no_workflow`, a path that is not there.
     """
-    messages: list[str] = []
-    files = _files(paths, install, messages)
-    cases = tuple(_case(file) for file in files)
-    named = {str(path) for path in paths}
-    for case in cases:
-        document = case.document
-        if document.path in named and document.format == "not_a_workflow" and not document.failed:
-            messages.append(f"{document.path} is no workflow" + (f": {document.error}" if document.error else ""))
-    inventory = Inventory(install)
-    models = tuple(_model(need, inventory) for need in merged(need for case in cases for need in case.wanted.models))
+    server = sight.server
+    reading = read_cases(paths, install, classes=server.classes if server else None, fetch=sight.fetch)
+    inventory, truth = Inventory(install), Truth(install, server)
+    needs = merged(need for case in reading.cases for need in case.wanted.models)
+    models = tuple(_model(need, inventory, truth) for need in needs)
+    uses = (entry for case in reading.cases for entry in case.wanted.nodes)
+    nodes = node_findings(uses, installed_packs(install.node_roots), server, sight.owners)
+    messages = [*reading.messages, *sight.messages, *truth.messages()]
+    messages += sight.owners.messages if sight.owners is not None else ()
     unsure = sum(model.state is State.UNKNOWN and model.need.active for model in models)
     if unsure:
         messages.append(f"{unsure} models could not be looked for: their reasons say why")
-    nodes = _nodes((entry for case in cases for entry in case.wanted.nodes), installed_packs(install.node_roots))
-    return Diagnosis(install, cases, models, nodes, tuple(messages))
+    return Diagnosis(install, reading.cases, models, nodes, tuple(messages), server)
 
 
-def _files(paths: Sequence[Path], install: Install, messages: list[str]) -> list[Path]:
-    if not paths:
-        found = list(_in_folder(install.workflows)) if install.workflows.is_dir() else []
-        if not found:
-            messages.append(f"no workflows in {install.workflows}")
-        return found
-    found = []
-    for path in paths:
-        if path.is_dir():
-            inside = list(_in_folder(path))
-            found += inside
-            if not inside:
-                messages.append(f"no workflows in {path}")
-        elif path.exists():
-            found.append(path)
-        else:
-            raise DoctorTrouble(DoctorCode.NO_WORKFLOW, f"there is no file {path}")
-    return list(dict.fromkeys(found))
-
-
-def _in_folder(folder: Path) -> Iterator[Path]:
-    """JSON and PNG files below this folder in a steady order, without hidden ones; links to folders are not followed.
-
-    Raises:
-        DoctorTrouble: `no_workflow`, more files than `MAX_WORKFLOWS`.
-    """
-    count = 0
-    for directory, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.startswith(".") or not name.lower().endswith(_SUFFIXES):
-                continue
-            count += 1
-            if count > MAX_WORKFLOWS:
-                raise DoctorTrouble(DoctorCode.NO_WORKFLOW, f"more than {MAX_WORKFLOWS} files in {folder}")
-            yield Path(directory, name)
-
-
-def _case(file: Path) -> Case:
-    """The document without its body: thousands of them are held at once."""
-    document = read_document(file)
-    if document.body is None:
-        return Case(document, Wanted())
-    try:
-        graph = graph_of_ui(document.body) if document.format == "ui" else graph_of_api(document.body)
-    except TooLarge as error:
-        return Case(replace(document, body=None, error=str(error), failed=True), Wanted())
-    return Case(replace(document, body=None), needs_of(graph, document.path))
-
-
-def _model(need: Need, inventory: Inventory) -> ModelFinding:
+def _model(need: Need, inventory: Inventory, truth: Truth) -> ModelFinding:
     found = inventory.look_up(need.folder, need.name, written=_spelling(need))
     guessed = need.folder_from in (FolderFrom.INPUT, FolderFrom.NODE, FolderFrom.NOWHERE)
     if guessed and found.state in (State.MISSING, State.UNKNOWN):
         found = _guessed(need, found, inventory)
-    return ModelFinding(need, found.state, found.reason, found.path, found.relink)
+    found = truth.look_up(need, found)
+    return ModelFinding(need, found.state, found.reason, found.path, found.relink, found.cause)
 
 
 def _guessed(need: Need, found: Lookup, inventory: Inventory) -> Lookup:
@@ -267,31 +210,3 @@ def _spelling(need: Need) -> str:
     native = need.name.replace("/", os.sep)
     spellings = [use.written for use in need.uses if use.active and use.written]
     return next((written for written in spellings if written != native), native)
-
-
-def _nodes(uses: Iterable[NodeUse], packs: Packs) -> tuple[NodeFinding, ...]:
-    by_type: dict[str, list[NodeUse]] = defaultdict(list)
-    for entry in uses:
-        by_type[entry.use.node_type].append(entry)
-    return tuple(_node(node_type, tuple(entries), packs) for node_type, entries in by_type.items())
-
-
-def _node(node_type: str, uses: tuple[NodeUse, ...], packs: Packs) -> NodeFinding:
-    clues = [entry.clue for entry in uses]
-    clue = next((clue for clue in clues if clue.cnr_id or clue.aux_id), PackClue())
-    if node_type in FRONTEND_ONLY:
-        return NodeFinding(node_type, "frontend", "drawn by the frontend, never sent to the server", uses, PackClue())
-    if is_core(node_type):
-        return NodeFinding(node_type, "core", "a node of ComfyUI itself", uses, PackClue())
-    if clue.cnr_id == _CORE_PACK:
-        return NodeFinding(node_type, "core", "the workflow says that it is ComfyUI's own", uses, PackClue())
-    if packs.has(clue):
-        return NodeFinding(node_type, "installed", "the pack that the workflow names is in custom_nodes", uses, clue)
-    return NodeFinding(node_type, "unknown", "no server and no registry was asked", uses, clue)
-
-
-def _pack(clue: PackClue) -> dict[str, Any] | None:
-    if not clue.cnr_id and not clue.aux_id:
-        return None
-    repository = f"https://github.com/{clue.aux_id}" if clue.aux_id else None
-    return {"id": clue.cnr_id, "repository": repository, "version": clue.version, "from": "workflow"}

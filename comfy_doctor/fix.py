@@ -1,4 +1,4 @@
-"""The whole cure: look, plan, ask, hand in, watch, look again. Only the second look may say that something was mended.
+"""The whole cure: look, plan, ask, carry out, watch, look again. Only the second look may say that it was mended.
 
 The verb asks and tells through the small protocols below; who answers them (a terminal, a script, a test) is not its
 business.
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from comfy_doctor.diagnose import Diagnosis
+from comfy_doctor.apply import carry_out, link_what_came, tasks_of
+from comfy_doctor.diagnose import Diagnosis, ModelFinding
 from comfy_doctor.job_verbs import public
-from comfy_doctor.plan import Item, make_plan
-from download_worker.errors import Trouble
+from comfy_doctor.plan import Item, Plan, Volume, make_plan
+from comfy_doctor.rewrite import renames_of, rewrite
+from download_worker.errors import Code, Trouble
 from download_worker.jobs.counter import Counter
-from download_worker.jobs.job import Job, JobId, ModelInfo, Status
+from download_worker.jobs.job import Job, JobId, Status
 from download_worker.jobs.ledger import Added
 from download_worker.report import Complaint, ExitCode, Report
 
@@ -26,7 +28,7 @@ WATCH_SECONDS = 0.2
 class Audience(Protocol):
     """Who watches, on this side of the screen."""
 
-    def planned(self, plan: Sequence[Item]) -> bool:
+    def planned(self, plan: Plan) -> bool:
         """Show the plan; True to go on."""
         ...
 
@@ -47,48 +49,78 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class Cure:
+    """`plan` asks all sources. `rewrites` lets a workflow be taught the names under which its models are here."""
+
     look: Callable[[], Diagnosis]
+    plan: Callable[[Diagnosis], Plan]
     models_root: Path
     counter: Counter
     workers: Workers
     audience: Audience
+    rewrites: bool = False
 
 
 def fix(cure: Cure) -> Report:
     before = cure.look()
-    plan = make_plan(before.models)
-    to_fetch = [item for item in plan if item.action == "download"]
-    if not plan:
+    plan = cure.plan(before)
+    if not plan.items:
         word = "nothing to do: every model is in its place" if before.models else "nothing to do: no model is asked for"
         return _report(before, plan, {}, before.report().exit_code, word)
-    if not to_fetch:
-        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing to fetch", *_left(plan))
+    if not any(_can_be_done(item, cure) for item in plan.items):
+        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing to fetch", *_left(plan, cure))
+    crowded = tuple(_does_not_fit(volume) for volume in plan.volumes if not volume.fits)
+    if crowded:
+        return _report(before, plan, {}, ExitCode.SURROUNDINGS, "nothing was changed", errors=crowded)
     if not cure.audience.planned(plan):
         return _report(before, plan, {}, ExitCode.FINDINGS, "nothing was changed: add --yes to go on unasked")
-
-    added, errors = _hand_in(cure, to_fetch)
-    ended, waiting = _watch(cure, [entry.job.job_id for entry in added])
-    after = cure.look()
-    jobs = {entry.job.job_id: public(Added(ended[entry.job.job_id], entry.deduplicated)) for entry in added}
-    still = {item.model.need.key for item in make_plan(after.models)}
-    mended = sum(item.model.need.key not in still for item in plan)
-    word = f"{mended} of {len(plan)} models are in their place now"
-    code = after.report().exit_code if not still else ExitCode.PARTLY if mended else ExitCode.FINDINGS
-    failed = tuple(_complaint(job) for job in ended.values() if job.status is Status.FAILED)
-    return _report(after, plan, jobs, code, word, *waiting, *_left(plan), errors=(*errors, *failed))
+    return _carried_out(cure, plan)
 
 
-def _hand_in(cure: Cure, items: Sequence[Item]) -> tuple[list[Added], tuple[Complaint, ...]]:
-    added, errors = [], []
-    for item in items:
-        try:
-            entry = cure.counter.submit(_info(item), cure.models_root)
-        except Trouble as trouble:
-            errors.append(Complaint(str(trouble.code), f"{item.model.need.name}: {trouble.message}", trouble.hint))
-            continue
+def _carried_out(cure: Cure, plan: Plan) -> Report:
+    done = carry_out(tasks_of(plan.items), cure.counter, cure.models_root)
+    for entry in done.added:
         cure.audience.dispatched(entry)
-        added.append(entry)
-    return added, tuple(errors)
+    ended, waiting = _watch(cure, [entry.job.job_id for entry in done.added])
+    later = link_what_came(done.waiting, cure.counter, cure.models_root)
+    taught, refused = _rewritten(cure, [item.model for item in plan.items if item.action == "relink"])
+    after = cure.look()
+
+    jobs = {entry.job.job_id: public(Added(ended[entry.job.job_id], entry.deduplicated)) for entry in done.added}
+    still = {item.model.need.key for item in make_plan(after.models)}
+    mended = sum(item.model.need.key not in still for item in plan.items)
+    word = f"{mended} of {len(plan.items)} models are in their place now"
+    code = _outcome(after.report().exit_code, mended, len(still))
+    failed = tuple(_complaint(job) for job in ended.values() if job.status is Status.FAILED)
+    changes = (*done.linked, *later.linked, *taught)
+    errors = (*done.errors, *later.errors, *refused, *failed)
+    return _report(after, plan, jobs, code, word, *changes, *waiting, *_left(plan, cure), errors=errors)
+
+
+def _outcome(looked: ExitCode, mended: int, still: int) -> ExitCode:
+    """All is well, or something was done and something is left (a node pack, a model), or nothing could be done."""
+    if still == 0 and looked is not ExitCode.FINDINGS:
+        return looked
+    return ExitCode.PARTLY if mended else ExitCode.FINDINGS
+
+
+def _can_be_done(item: Item, cure: Cure) -> bool:
+    return item.action in ("download", "link") or (item.action == "relink" and cure.rewrites)
+
+
+def _does_not_fit(volume: Volume) -> Complaint:
+    message = f"{volume.path} has {volume.free} bytes free, {volume.needed} are needed and {volume.reserve} kept free"
+    return Complaint(str(Code.DISK_FULL), message, "free some space on that volume, or fetch less of it")
+
+
+def _rewritten(cure: Cure, models: Sequence[ModelFinding]) -> tuple[list[str], list[Complaint]]:
+    taught, refused = [], []
+    for workflow, renames in renames_of(models).items() if cure.rewrites else ():
+        try:
+            backup = rewrite(Path(workflow), renames)
+            taught.append(f"{workflow} says the names of this machine now; as it was: {backup.name}")
+        except Trouble as trouble:
+            refused.append(Complaint(str(trouble.code), trouble.message, trouble.hint))
+    return taught, refused
 
 
 def _complaint(job: Job) -> Complaint:
@@ -130,34 +162,18 @@ def _held(job: Job) -> bool:
     return job.status is Status.VERIFYING and job.worker is None and job.not_before is not None
 
 
-def _info(item: Item) -> ModelInfo:
-    need, choice = item.model.need, item.choice
-    if choice is None or need.folder is None:
-        raise ValueError(f"{need.name} has no source")
-    return ModelInfo(
-        expected_filename=need.filename,
-        subfolder=need.subfolder,
-        model_type=need.folder,
-        download_url=choice.url,
-        mirrors=choice.mirrors,
-        source=choice.source,
-        sha256=choice.sha256,
-        size=choice.size,
-    )
-
-
-def _left(plan: Sequence[Item]) -> list[str]:
-    return [f"{item.model.need.name}: {item.why}" for item in plan if item.action != "download"]
+def _left(plan: Plan, cure: Cure) -> list[str]:
+    return [f"{item.model.need.name}: {item.why}" for item in plan.items if not _can_be_done(item, cure)]
 
 
 def _report(
     diagnosis: Diagnosis,
-    plan: Sequence[Item],
+    plan: Plan,
     jobs: Mapping[JobId, Mapping[str, object]],
     code: ExitCode,
     *messages: str,
     errors: tuple[Complaint, ...] = (),
 ) -> Report:
     looked = diagnosis.report()
-    data = {**looked.data, "items": [item.public() for item in plan], "jobs": list(jobs.values())}
+    data = {**looked.data, **plan.data(), "jobs": list(jobs.values())}
     return Report("fix", code, data=data, messages=(*looked.messages, *messages), errors=(*looked.errors, *errors))

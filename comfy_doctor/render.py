@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -25,12 +26,12 @@ from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
-from comfy_doctor.plan import Item
+from comfy_doctor.plan import Plan
 from download_worker.command_line import complain
 from download_worker.jobs.job import Job, JobId, Status
 from download_worker.jobs.ledger import Added
 from download_worker.report import Report
-from download_worker.text import public_url, safe_text
+from download_worker.text import safe_text
 
 _TONES = MappingProxyType(
     {
@@ -47,9 +48,23 @@ _TONES = MappingProxyType(
 )
 
 
+_ACTIONS = MappingProxyType(
+    {
+        "download": ("get", "green"),
+        "link": ("link", "green"),
+        "relink": ("rename", "yellow"),
+        "install": ("install", "green"),
+        "ask": ("ask", "yellow"),
+        "skip": ("skip", "dim"),
+    }
+)
+
+
 def show(report: Report, *, quiet: bool, color: bool) -> None:
     console = Console(file=sys.stdout, no_color=not color, highlight=False, soft_wrap=False)
     picture = _PICTURES.get(report.command, _nothing)(report)
+    if "text" in report.data:  # what was asked for by its form, as it is
+        sys.stdout.write(report.data["text"])
     if picture is not None and not quiet:
         console.print(picture)
     if not quiet:
@@ -91,6 +106,62 @@ def _summary(data: Mapping[str, Any]) -> Text:
     for workflow in broken:
         line.append(f"\n{safe_text(workflow['path'])}: {safe_text(workflow['error'])}", style="red")
     return line
+
+
+def _plan(report: Report) -> RenderableType | None:
+    return plan_picture(report.data) if "text" not in report.data else None
+
+
+def plan_picture(data: Mapping[str, Any]) -> RenderableType:
+    """A plan's data for people: what is fetched from where, what needs a person, what it costs."""
+    table = _table("", "model", "folder", "size", "from")
+    for item in data["items"]:
+        table.add_row(*_plan_row(item))
+    parts: list[RenderableType] = [table] if data["items"] else []
+    return Group(*parts, *_costs(data))
+
+
+def _plan_row(item: Mapping[str, Any]) -> tuple[Text, ...]:
+    need, choice = item["need"], item["choice"]
+    name = _cell(need["name"] if item["kind"] == "model" else need["type"])
+    for note in ([] if item["action"] == "download" else [item["why"]]) + list(item.get("notes", ())):
+        name.append(f"\n{safe_text(note)}", style="dim")
+    if item["action"] == "ask" and item["candidates"]:
+        name.append(f"\n{safe_text(_how_to_choose(item))}", style="dim")
+    sign, tone = _ACTIONS[item["action"]]
+    size = _size(choice["size"]) if choice and choice["size"] is not None else ""
+    folder = need["folder"] or "?" if item["kind"] == "model" else "custom_nodes"
+    source = f"{_host(choice['url'])} ({choice['source']}, {choice['confidence']:.2f})" if choice else ""
+    return Text(sign, style=tone, no_wrap=True), name, _cell(folder), _cell(size), _cell(source)
+
+
+def _how_to_choose(item: Mapping[str, Any]) -> str:
+    best, need = item["candidates"][0], item["need"]
+    if best["obstacle"]:
+        return f"best candidate: {best['url']}"
+    words = ["comfy-doctor enqueue", f"'{best['url']}'", f"--type {need['folder']}", f"--filename '{need['filename']}'"]
+    words += [f"--sha256 {best['sha256']}"] if best["sha256"] else []
+    return f"best candidate ({best['confidence']:.2f}): {' '.join(words)}"
+
+
+def _costs(data: Mapping[str, Any]) -> list[RenderableType]:
+    downloads = [item for item in data["items"] if item["action"] == "download"]
+    lines = [Text(f"{_many(len(downloads), 'file')} to fetch, {_size(data['bytes'])}")] if downloads else []
+    for volume in data["volumes"]:
+        unsized = f", and {_many(volume['unsized'], 'file')} of unknown size" if volume["unsized"] else ""
+        words = f"{volume['path']}: {_size(volume['needed'])} needed{unsized}, {_size(volume['free'])} free"
+        lines.append(Text(safe_text(words), style="" if volume["fits"] else "red"))
+    for token in data["tokens"]:
+        if not token["set"]:
+            lines.append(Text(safe_text(f"set {token['variable']} for {', '.join(token['for'])}"), style="yellow"))
+    for licence in data["licences"]:
+        words = f"accept the licence on {licence['page']} for {', '.join(licence['for'])}"
+        lines.append(Text(safe_text(words), style="yellow"))
+    return list(lines)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "this disk"
 
 
 def _listed(report: Report) -> RenderableType | None:
@@ -154,7 +225,15 @@ def _shown(report: Report) -> RenderableType | None:
 
 
 _PICTURES: Mapping[str, Callable[[Report], RenderableType | None]] = MappingProxyType(
-    {"diagnose": _diagnosis, "fix": _nothing, "demo": _nothing, "jobs list": _listed, "jobs show": _shown}
+    {
+        "diagnose": _diagnosis,
+        "plan": _plan,
+        "apply": _listed,
+        "fix": _nothing,
+        "demo": _nothing,
+        "jobs list": _listed,
+        "jobs show": _shown,
+    }
 )
 
 
@@ -190,29 +269,28 @@ class Narrator:
     def say(self, text: str, style: str = "") -> None:
         self._console.print(Text(safe_text(text), style=style), soft_wrap=True)
 
-    def planned(self, plan: Sequence[Item]) -> bool:
+    def planned(self, plan: Plan) -> bool:
+        return self.asked("Carry out this plan?", plan_picture(plan.data()))
+
+    def asked(self, question: str, picture: RenderableType | None = None) -> bool:
+        """Show what it is about, and ask once unless that was answered beforehand."""
         quiet = self._console.quiet
         self._console.quiet = quiet and not self._ask  # who is asked must see what about
         try:
-            return self._consent(plan)
+            return self._consent(question, picture)
         finally:
             self._console.quiet = quiet
 
-    def _consent(self, plan: Sequence[Item]) -> bool:
-        for item in plan:
-            need = item.model.need
-            where = f"{need.folder or '?'}/{need.name}"
-            if item.action == "download" and item.choice is not None:
-                self.say(f"  get   {where}  from {public_url(item.choice.url)}")
-            else:
-                self.say(f"  {item.action:5} {where}: {item.why}", "yellow")
+    def _consent(self, question: str, picture: RenderableType | None) -> bool:
+        if picture is not None:
+            self._console.print(picture)
         if self._agreed:
             return True
         if not self._ask:
             self.say("nothing is done without --yes when there is no terminal to ask on", "yellow")
             return False
         try:
-            return Confirm.ask("Fetch these files?", console=self._console, default=True)
+            return Confirm.ask(question, console=self._console, default=True)
         except EOFError:  # Ctrl-D is no consent
             return False
 

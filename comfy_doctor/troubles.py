@@ -22,6 +22,9 @@ class DoctorCode(StrEnum):
     NO_WORKFLOW = "no_workflow"
     UNREADABLE_WORKFLOW = "unreadable_workflow"
     NO_TERMINAL = "no_terminal"
+    BAD_PLAN = "bad_plan"
+    BAD_LOCK = "bad_lock"
+    BAD_WATCH = "bad_watch"
 
 
 class Answer(NamedTuple):
@@ -38,6 +41,9 @@ ANSWERS = MappingProxyType(
         DoctorCode.BAD_EXTRA_PATHS: Answer("correct that file: ComfyUI cannot use it either", ExitCode.USAGE),
         DoctorCode.NO_WORKFLOW: Answer("name a workflow file or a folder of them", ExitCode.USAGE),
         DoctorCode.UNREADABLE_WORKFLOW: Answer("save the workflow again and try that file", ExitCode.PARTLY),
+        DoctorCode.BAD_PLAN: Answer("make it again with `comfy-doctor plan -o FILE`", ExitCode.USAGE),
+        DoctorCode.BAD_LOCK: Answer("choose another file with -o FILE", ExitCode.USAGE),
+        DoctorCode.BAD_WATCH: Answer("name a folder that can be read with --watch DIR", ExitCode.USAGE),
         DoctorCode.NO_TERMINAL: Answer("list the jobs with `comfy-doctor jobs`", ExitCode.SURROUNDINGS),
     }
 )

@@ -18,7 +18,10 @@ import platformdirs
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from download_worker.endpoints import CIVITAI_HOME, HF_HOME
 from download_worker.errors import BadRequest, Code
+
+__all__ = ["CIVITAI_HOME", "HF_HOME", "Settings", "find_home", "load", "read_config"]
 
 CONFIG_NAME = "comfy_doctor.toml"
 # Keys of the same file that belong to the doctor (`comfy_doctor/settings.py`); the worker only lets them pass.
@@ -31,8 +34,6 @@ MAX_TOKEN_CHARS = 4096
 _TOKEN = re.compile(rf"[\x21-\x7e]{{1,{MAX_TOKEN_CHARS}}}\Z")
 MAX_WAIT_SECONDS = 86_400
 """The ledger takes a job that waits for longer than a day for one that was written under a wrong clock."""
-HF_HOME = "https://huggingface.co"
-CIVITAI_HOME = "https://civitai.com"
 
 
 class Settings(BaseSettings):

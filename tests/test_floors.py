@@ -23,7 +23,7 @@ FLOORS: dict[str, int] = {
     "verify_prompts": 0,
     # the workshop
     "download_worker": 0,
-    **dict.fromkeys(("download_worker.errors", "download_worker.clock"), 1),
+    **dict.fromkeys(("download_worker.errors", "download_worker.clock", "download_worker.endpoints"), 1),
     **dict.fromkeys(("download_worker.text", "download_worker.digests"), 1),
     **dict.fromkeys(("download_worker.settings", "download_worker.report", "download_worker.jobs.places"), 2),
     **dict.fromkeys(("download_worker.command_line", "download_worker.database", "download_worker.jobs.job"), 3),
@@ -44,16 +44,25 @@ FLOORS: dict[str, int] = {
     "download_worker.__main__": 14,
     # the consulting room
     "comfy_doctor": 0,
-    **dict.fromkeys(("comfy_doctor.findings", "comfy_doctor.needs", "comfy_doctor.settings", "comfy_doctor.sites"), 1),
+    **dict.fromkeys(
+        (
+            "comfy_doctor.findings",
+            "comfy_doctor.needs",
+            "comfy_doctor.settings",
+            "comfy_doctor.sites",
+            "comfy_doctor.choices",
+        ),
+        1,
+    ),
     **dict.fromkeys(("comfy_doctor.troubles", "comfy_doctor.workflows"), 2),
     "comfy_doctor.asking": 2,
     **dict.fromkeys(("comfy_doctor.comfyui", "comfy_doctor.manifests"), 3),
     **dict.fromkeys(("comfy_doctor.node_packs", "comfy_doctor.resolvers", "comfy_doctor.library"), 4),
-    "comfy_doctor.diagnose": 5,
-    "comfy_doctor.resolve": 6,
-    **dict.fromkeys(("comfy_doctor.plan", "comfy_doctor.job_verbs"), 7),
-    **dict.fromkeys(("comfy_doctor.apply", "comfy_doctor.lock", "comfy_doctor.render"), 8),
-    **dict.fromkeys(("comfy_doctor.fix", "comfy_doctor.watch"), 9),
+    **dict.fromkeys(("comfy_doctor.reading", "comfy_doctor.node_findings", "comfy_doctor.resolve"), 5),
+    "comfy_doctor.diagnose": 6,
+    **dict.fromkeys(("comfy_doctor.plan", "comfy_doctor.job_verbs", "comfy_doctor.rewrite", "comfy_doctor.lock"), 7),
+    **dict.fromkeys(("comfy_doctor.apply", "comfy_doctor.plan_forms", "comfy_doctor.render"), 8),
+    **dict.fromkeys(("comfy_doctor.fix", "comfy_doctor.watch", "comfy_doctor.plan_file"), 9),
     **dict.fromkeys(("comfy_doctor.demo", "comfy_doctor.tui"), 10),
     "comfy_doctor.wiring": 11,
     "comfy_doctor.cli": 12,
@@ -64,7 +73,9 @@ NO_FOLDER_OF_ITS_OWN = frozenset({"download_worker", "comfy_doctor", "download_w
 
 LEAVES_OF_JOBS = frozenset({"counter", "sql_ledger", "memory_ledger", "persist_queue"})
 
-DOOR = frozenset({"errors", "clock", "text", "report", "command_line", "settings", "database", "digests"})
+DOOR = frozenset(
+    {"errors", "clock", "text", "report", "command_line", "settings", "database", "digests", "endpoints", "leash"}
+)
 DOOR_FOLDERS = frozenset({"jobs", "fetchers", "verifiers", "web"})
 WIRING_ONLY = frozenset({"wiring", "engines"})
 

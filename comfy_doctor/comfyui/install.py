@@ -41,13 +41,21 @@ _SAVED = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Install:
+    """`root` holds `models/`: ComfyUI's own folder, or its `--base-directory`. `output` is set where it was moved."""
+
     root: Path
     version: str | None = None
     extra: tuple[ExtraRoot, ...] = ()
+    output: Path | None = None
 
     @property
     def models_root(self) -> Path:
         return self.root / "models"
+
+    @property
+    def output_root(self) -> Path:
+        """Where nodes save, and where ComfyUI therefore looks for saved models, too (`--output-directory`)."""
+        return self.output or self.root / "output"
 
     @property
     def workflows(self) -> Path:
@@ -62,10 +70,17 @@ class Install:
         """Every directory that ComfyUI searches for this model folder, first come first served."""
         own = [self.models_root / name for name in _TWINS.get(folder, (FOLDERS.get(folder, folder),))]
         if folder in _SAVED:
-            own.append(self.root / "output" / _SAVED[folder])
+            own.append(self.output_root / _SAVED[folder])
         extra = [root for root in self.extra if root.folder == folder]
         ordered = [r.path for r in extra if r.first] + own + [r.path for r in extra if not r.first]
         return tuple(dict.fromkeys(ordered))
+
+    @property
+    def all_roots(self) -> tuple[Path, ...]:
+        """Every directory with models below it, whatever their folder."""
+        saved = (self.output_root / name for name in _SAVED.values())
+        extra = (root.path for root in self.extra if root.folder != "custom_nodes")
+        return tuple(dict.fromkeys((self.models_root, *saved, *extra)))
 
 
 def find_install(
@@ -122,9 +137,7 @@ def read_install(root: Path, extra_paths: Sequence[Path] = ()) -> Install:
 
 def _version(root: Path) -> str | None:
     """ComfyUI writes its version into a module of its own and into pyproject.toml; very old ones into neither."""
-    stated = re.search(
-        r"""^__version__\s*=\s*["']([^"'\n]{1,40})["']""", _head(root / "comfyui_version.py"), re.MULTILINE
-    )
+    stated = _STATED_VERSION.search(_head(root / "comfyui_version.py"))
     if stated is not None:
         return stated.group(1)
     try:

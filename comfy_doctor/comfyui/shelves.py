@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -42,14 +42,32 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Cause(StrEnum):
+    """Why ComfyUI does not list a file that is on this disk."""
+
+    WRONG_ROOT = "wrong_root"
+    EXTENSION = "extension"
+    REGISTERED_ANEW = "registered_anew"
+    OTHER_SERVER = "other_server"
+    STALE_LIST = "stale_list"
+    LOADER = "loader"
+
+
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """`path` is the file itself; `relink` is the name under which ComfyUI lists it, where another one was asked for."""
+    """`path` is the file itself; `relink` is the name under which ComfyUI lists it, where another one was asked for.
+
+    `nearby` is a file of the same name in another model folder, for a person to look at. `listed` is what a server
+    says, None where none was asked; `cause` is why it does not list a file that is here.
+    """
 
     state: State
     reason: str
     path: Path | None = None
     relink: str | None = None
+    nearby: Path | None = None
+    listed: bool | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +101,44 @@ class Inventory:
             return found
         if shelf.unread:
             return Lookup(State.UNKNOWN, f"cannot read {shelf.unread[0]}")
-        return Lookup(State.MISSING, f"not in {_searched(self._install, folder)}")
+        missing = Lookup(State.MISSING, f"not in {_searched(self._install, folder)}")
+        nearby = self.in_another_folder(folder, name)
+        if nearby is None:
+            return missing
+        reason = f"{missing.reason}; a file of this name is at {nearby}, where this loader does not look"
+        return replace(missing, reason=reason, nearby=nearby)
 
     def anywhere(self, name: str) -> Path | None:
         """A file of this name in whatever model folder, for names whose folder is only guessed."""
-        if self._all is None:
-            self._all = _walk_all((self._install.models_root,))
-        found = self._all.by_filename.get(name.rpartition("/")[2].lower(), ())
+        everything = self._everything()
+        found = everything.by_filename.get(name.rpartition("/")[2].lower(), ())
         exact = [listed for listed in found if f"/{listed}".endswith(f"/{name}")]
-        return self._all.files[min(exact)] if exact else None
+        return everything.files[min(exact)] if exact else None
+
+    def in_another_folder(self, folder: str, name: str) -> Path | None:
+        """The same file name in a model folder that a loader of this one does not look into."""
+        filename = name.rpartition("/")[2]
+        if is_generic(filename):
+            return None
+        everything = self._everything()
+        found = [everything.files[listed] for listed in everything.by_filename.get(filename.lower(), ())]
+        roots = self._install.roots(folder)
+        return min((path for path in found if not any(path.is_relative_to(root) for root in roots)), default=None)
+
+    def _everything(self) -> Shelf:
+        if self._all is None:
+            self._all = _walk_all(self._install.all_roots)
+        return self._all
 
     def shelf(self, folder: str) -> Shelf:
         if folder not in self._shelves:
             self._shelves[folder] = _walk_all(self._install.roots(folder))
         return self._shelves[folder]
+
+
+def is_generic(filename: str) -> bool:
+    """A name that many repositories use: two files of this name are not the same model."""
+    return filename.partition(".")[0].lower() in _GENERIC
 
 
 def _spelled(name: str, written: str, path: Path) -> Lookup:
@@ -113,7 +155,7 @@ def _elsewhere(shelf: Shelf, name: str) -> Lookup | None:
     """The same file under another name, the nearest first."""
     filename = name.rpartition("/")[2]
     others = shelf.by_filename.get(filename.lower(), ())
-    if filename.partition(".")[0].lower() in _GENERIC:
+    if is_generic(filename):
         others = tuple(other for other in others if other.lower() == name.lower())
     if not others:
         return None

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from comfy_doctor.comfyui.install import find_install
 from comfy_doctor.demo.host import Shelved, model_host
 from comfy_doctor.diagnose import diagnose
 from comfy_doctor.fix import Cure, Workers, fix
+from comfy_doctor.plan import Sources, disk_at, plan_for
 from comfy_doctor.render import Narrator
 from download_worker.errors import Code
 from download_worker.jobs.counter import Counter
@@ -67,6 +69,10 @@ def cast() -> tuple[Actor, ...]:
     )  # fmt: skip
 
 
+# The workflow names every source itself; nobody else is asked, and the heads are left to the worker.
+ITS_OWN = Sources((), None, disk_at, is_set=lambda variable: False)
+
+
 def tell(narrator: Narrator, stage: Stage) -> Report:
     """Play it. OK when everything ended as it must."""
     actors = cast()
@@ -82,9 +88,9 @@ def tell(narrator: Narrator, stage: Stage) -> Report:
             install = find_install(comfyui)
             with stage(root / "home", host) as (counter, workers):
                 narrator.say("$ comfy-doctor fix portrait.json", "bold")
-                report = fix(
-                    Cure(lambda: diagnose([workflow], install), install.models_root, counter, workers, narrator)
-                )
+                look = partial(diagnose, [workflow], install)
+                plan = partial(plan_for, sources=ITS_OWN)
+                report = fix(Cure(look, plan, install.models_root, counter, workers, narrator))
         return _judged(report, actors, comfyui)
 
 

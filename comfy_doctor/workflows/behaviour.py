@@ -10,6 +10,7 @@ import re
 from enum import Enum
 
 from comfy_doctor.workflows.loaders import slots_of
+from comfy_doctor.workflows.pipes import hands_on
 
 
 class Behaviour(Enum):
@@ -23,15 +24,16 @@ _FETCHES = re.compile(
     Download(?!ed) | \(Down\)load          # DownloadAndLoadSAM2Model, HF Downloader, (Down)load Kolors Model
     | Pre-?processor(\s*\(.*\))?$          # comfyui_controlnet_aux and its relatives
     | \bVFI$                               # frame interpolation
-    | ^SeedVR2 | ^FlashVSR | ^LayerMask:? | ^\[Comfy3D\]\ Load
+    | ^DDColor | ^SeedVR2 | ^FlashVSR | ^LayerMask:? | ^\[Comfy3D\]\ Load
     | ^Florence2ModelLoader$ | \(segment\ anything2?\)$ | ^TIPO
     """,
     re.VERBOSE,
 )
+_NOTES = re.compile(r"^(Markdown)?Note|\bNotes?\b|^Label\b|Read ?me|Markdown|Comment\b", re.IGNORECASE)
 # Notes, labels, wires and constants: whatever stands in them, nobody loads it from there.
 _SPEAKS = re.compile(
     r"""
-    ^(Markdown)?Note | \bNotes?\b | ^Label\b | ^Bookmark | ^(Set|Get)Node$ | ^easy\ (set|get)Node$
+    ^Bookmark | ^(Set|Get)Node$ | ^easy\ (set|get)Node$
     | ^Reroute | ^PrimitiveNode$ | ^Primitive(String|Int|Float|Boolean)
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -48,11 +50,16 @@ def behaviour_of(node_type: str) -> Behaviour:
         return Behaviour.LOADS
     if _FETCHES.search(node_type):
         return Behaviour.FETCHES
-    if _SPEAKS.search(node_type):
+    if _SPEAKS.search(node_type) or is_note(node_type) or hands_on(node_type):
         return Behaviour.SPEAKS
     shows = _SHOWS.search(node_type) and not _LOADS.search(node_type)
     only_text = _TEXTS.search(node_type) and not _HANDLES.search(node_type)
     return Behaviour.SPEAKS if shows or only_text else Behaviour.LOADS
+
+
+def is_note(node_type: str) -> bool:
+    """A text that people read; nothing is done with it."""
+    return _NOTES.search(node_type) is not None
 
 
 def only_helps_typing(input_name: str) -> bool:

@@ -19,6 +19,7 @@ MAX_DEPTH = 32
 MAX_STEPS = 5_000_000
 MAX_DECLARED = 500
 _CHARS_PER_STEP = 64
+_DESCRIPTIONS = ("description", "comment", "notes")
 
 
 class TooLarge(Exception):
@@ -96,8 +97,20 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
+    """`texts` are what the file says about itself outside its nodes."""
+
     nodes: tuple[Node, ...]
     declared: tuple[Declared, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+def texts_of(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The descriptions that people write beside the graph: `description`, `extra.info` and the like."""
+    extra = body.get("extra")
+    info = extra.get("info") if isinstance(extra, dict) else None
+    places = [place for place in (body, extra, info) if isinstance(place, dict)]
+    told = (place.get(key) for place in places for key in _DESCRIPTIONS)
+    return tuple(text for text in told if isinstance(text, str) and text)
 
 
 def declared_models(entries: Any) -> tuple[Declared, ...]:

@@ -3,7 +3,8 @@
 Core rows were measured on ComfyUI 0.3.64 and 0.33.0 (a marker file in every folder, then `/object_info`); rows of node
 packs follow the packs' own registrations. A server that can be asked knows better.
 
-A row is (folder, input, index in `widgets_values`, node types); index None means any value that looks like a model.
+A row is (folder, input, index in `widgets_values`, node types); index None means any value that looks like a model,
+whatever its input is called.
 """
 
 from __future__ import annotations
@@ -50,11 +51,14 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     # many packs: a checkpoint and nothing else
     ("checkpoints", "ckpt_name", 0,
      "CheckpointLoader|pysssss; CheckpointLoaderSimpleWithNoiseSelect; Checkpoint Loader (LoraManager); "
-     "Checkpoint Loader; Checkpoint Loader (Simple); easy ckptNames; easy comfyLoader; "
+     "Checkpoint Loader; Checkpoint Loader (Simple); easy ckptNames; CkptNames_; "
      "CheckpointLoaderSimpleExtended; Checkpoint Selector; CheckpointLoaderNF4; CheckpointLoaderKJ; "
-     "CheckpointLoaderSimpleShared //Inspire; ttN tinyLoader; ECHOCheckpointLoaderSimple; "
+     "CheckpointLoaderSimpleShared //Inspire; ECHOCheckpointLoaderSimple; "
      "Automatic CFG - Preset Loader; LowVRAMCheckpointLoader; CheckpointLoaderLM; unCLIP Checkpoint Loader; "
-     "easy svdLoader; easy zero123Loader; easy sv3dLoader; RandomCheckpointLoaderLM"),
+     "LowVRAMAudioVAELoader; LoadResAdapterNormalization; RandomCheckpointLoaderLM; CR Select Model; "
+     "CR Model Merge Stack; CR Model List; CR Cycle Models; CCSR_Model_Select; "
+     "ADE_RegisterModelAsLoraHook; ADE_RegisterModelAsLoraHookModelOnly; DitCheckpointLoader; "
+     "PixArtCheckpointLoader; PixArtCheckpointLoaderSimple; SanaCheckpointLoader; HYDiTCheckpointLoader"),
     ("checkpoints", "model", None,
      "TripoSRModelLoader_Zho; TripoSRModelLoader; SUPIR_model_loader_v2; SUPIR_model_loader; SUPIR_Upscale; "
      "SUPIR_model_loader_v2_clip; brushnet_model_loader; StableCascade_CheckpointLoader //Inspire; "
@@ -78,10 +82,11 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     # GGUF, Nunchaku, KJNodes, multi-GPU: diffusion models
     ("diffusion_models", "unet_name", 0,
      "UnetLoaderGGUF; UnetLoaderGGUFAdvanced; Unet Loader (LoraManager); UNETLoaderNF4; LoaderGGUF; "
-     "LoaderGGUFAdvanced; OTUNetLoaderW8A8; UNETLoaderLM; RandomUNETLoaderLM; UNetLoaderLP; easy hunyuanDiTLoader"),
+     "LoaderGGUFAdvanced; OTUNetLoaderW8A8; UNETLoaderLM; RandomUNETLoaderLM; UNetLoaderLP"),
     ("diffusion_models", "model_name", 0,
      "DiffusionModelLoaderKJ; DiffusionModelSelector; GGUFLoaderKJ; WanVideoModelLoader; WanVideoVACEModelSelect; "
-     "WanVideoExtraModelSelect; FantasyTalkingModelLoader; FantasyPortraitModelLoader; MultiTalkModelLoader; "
+     "WanVideoExtraModelSelect; LoadLynxResampler; FantasyTalkingModelLoader; FantasyPortraitModelLoader; "
+     "MultiTalkModelLoader; "
      "HyVideoModelLoader; Hy3DModelLoader; MZ_KolorsUNETLoader; MZ_KolorsUNETLoaderV2; "
      "NunchakuQwenImageDiTLoader; NunchakuZImageDiTLoader; MelBandRoFormerModelLoader; CogVideoXModelLoader; "
      "LoadFramePackModel; LoadDiffusionModelShared //Inspire"),
@@ -105,7 +110,8 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     ("clip_vision", "clip_name", 0, "MZ_KolorsCLIPVisionLoader"),
     ("LLM", "chatglm3_checkpoint", 0, "MZ_ChatGLM3Loader"),
     # VAEs
-    ("vae", "model_name", 0, "WanVideoVAELoader; HyVideoVAELoader; Hy3DVAELoader; CogVideoXVAELoader"),
+    ("vae", "model_name", 0,
+     "WanVideoVAELoader; HyVideoVAELoader; Hy3DVAELoader; CogVideoXVAELoader; WanVideoFlashVSRDecoderLoader"),
     ("vae", "vae_name", 0, "VAELoaderKJ; VaeGGUF"),
     ("vae_approx", "model_name", 0, "WanVideoTinyVAELoader"),
     # ControlNet variants
@@ -120,8 +126,9 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     ("model_patches", "model_patch", 0, "ACN_AnimaLLLiteLoaderAdvanced"),
     # IPAdapter, InstantID, PuLID, PhotoMaker, ReActor
     ("ipadapter", "ipadapter_file", 0,
-     "IPAdapterModelLoader; IPAdapterInsightFaceLoader; IPAdapter; IPAdapterFluxLoader; "
+     "IPAdapterModelLoader; IPAdapterInsightFaceLoader; IPAdapter; LoadInstantIdAdapter; SCompPCA; "
      "easy ipadapterApplyFromParams; MZ_IPAdapterModelLoaderKolors"),
+    ("ipadapter-flux", "ipadapter", 0, "IPAdapterFluxLoader; IPAdapterFluxLoaderAdvanced"),
     ("instantid", "instantid_file", 0, "InstantIDModelLoader"),
     ("pulid", "pulid_file", 0,
      "PulidModelLoader; PulidFluxModelLoader; NunchakuPulidLoader; NunchakuPuLIDLoaderV2; PulidModelLoaderV2"),
@@ -140,7 +147,7 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     ("animatediff_motion_lora", "lora_name", 0, "ADE_AnimateDiffLoRALoader; AnimateDiffLoraLoader"),
     # detection, segmentation, inpainting, upscaling
     ("ultralytics", "model_name", 0, "UltralyticsDetectorProvider; UltralyticsModelLoader"),
-    ("sams", "model_name", 0, "SAMLoader"),
+    ("sams", "model_name", 0, "SAMLoader; AV_SAMLoader"),
     ("onnx", "model_name", 0, "ONNXDetectorProvider"),
     ("sapiens", "model", None, "SapiensLoader"),
     ("detection", "vitpose_model", None, "OnnxDetectionModelLoader"),
@@ -152,18 +159,70 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     ("inpaint", "powerpaint", 1, "PowerPaintCLIPLoader"),
     ("text_encoders", "base", 0, "PowerPaintCLIPLoader"),
     ("upscale_models", "model_name", 0,
-     "easy hiresFix; CR Upscale Image; UpscalerTensorrt; Upscale Model Loader; ttN hiresfixScale"),
-    ("mmaudio", "mmaudio_model", None, "MMAudioModelLoader; MMAudioFeatureUtilsLoader"),
+     "easy hiresFix; CR Upscale Image; Load Face Enhance Model (mtb); UpscalerTensorrt; Upscale Model Loader; "
+     "ttN hiresfixScale"),
+    ("mmdets", "model_name", 0, "MMDetDetectorProvider"),
+    ("wav2vec2", "model", 0, "Wav2VecModelLoader"),
+    ("nlf", "nlf_model", 0, "LoadNLFModel"),
+    ("vae", "vae", None, "OviMMAudioVAELoader"),
+    ("mmaudio", "mmaudio_model", 0, "MMAudioModelLoader"),
+    ("mmaudio", "vae_model", None, "MMAudioFeatureUtilsLoader"),
+    ("birefnet", "model", 0, "LoadRembgByBiRefNetModel"),
+    ("insightface", "faceswap_model", 0, "Load Face Swap Model (mtb)"),
     # loaders that do several things at once; indices as their packs declare the widgets
     ("checkpoints", "ckpt_name", 0,
-     "Efficient Loader; Eff. Loader SDXL; easy fullLoader; easy a1111Loader; easy XYInputs: Checkpoint; "
-     "ttN pipeLoader; ttN pipeLoader_v2; ttN pipeLoaderSDXL; ttN pipeLoaderSDXL_v2"),
-    ("vae", "vae_name", 1, "Efficient Loader; easy a1111Loader"),
-    ("loras", "lora_name", 3, "Efficient Loader; easy a1111Loader"),
+     "Efficient Loader; easy fullLoader; easy a1111Loader; easy comfyLoader; easy fluxLoader; easy mochiLoader; "
+     "easy hunyuanDiTLoader; easy pixArtLoader; easy svdLoader; easy zero123Loader; easy sv3dLoader; "
+     "easy XYInputs: Checkpoint; ttN tinyLoader; ttN pipeLoader; ttN pipeLoader_v2; ttN pipeLoaderSDXL; "
+     "ttN pipeLoaderSDXL_v2"),
+    # tinyterraNodes put a config between the two in later versions: a number or "Default" stands in the other place
+    ("vae", "vae_name", 1, "ttN pipeLoader; ttN pipeLoaderSDXL"),
+    ("vae", "vae_name", 2,
+     "ttN pipeLoader; ttN pipeLoader_v2; ttN pipeLoaderSDXL; ttN pipeLoaderSDXL_v2; ttN tinyLoader"),
+    ("loras", "lora1_name", 3, "ttN pipeLoader"),
+    ("loras", "lora1_name", 4, "ttN pipeLoader"),
+    ("loras", "lora2_name", 6, "ttN pipeLoader"),
+    ("loras", "lora2_name", 7, "ttN pipeLoader"),
+    ("loras", "lora3_name", 9, "ttN pipeLoader"),
+    ("loras", "lora3_name", 10, "ttN pipeLoader"),
+    ("vae", "vae_name", 1,
+     "Efficient Loader; easy a1111Loader; easy comfyLoader; easy fluxLoader; easy mochiLoader; "
+     "easy hunyuanDiTLoader; easy kolorsLoader; easy svdLoader; easy zero123Loader; easy sv3dLoader"),
+    ("vae", "vae_name", 2, "easy fullLoader; easy pixArtLoader"),
+    ("loras", "lora_name", 2, "easy fluxLoader; easy hunyuanDiTLoader"),
+    ("loras", "lora_name", 3, "Efficient Loader; easy a1111Loader; easy comfyLoader; easy kolorsLoader"),
+    ("loras", "lora_name", 4, "easy fullLoader; easy cascadeLoader"),
+    ("loras", "lora_name", 9, "easy pixArtLoader"),
+    ("text_encoders", "clip_name", 2, "easy svdLoader"),
+    ("text_encoders", "clip_name", 3, "easy cascadeLoader"),
+    ("text_encoders", "clip_name", 4, "easy pixArtLoader"),
+    ("t5", "t5_name", 6, "easy pixArtLoader"),
+    ("t5", "t5v11_name", 0, "T5v11Loader"),
+    ("diffusion_models", "unet_name", 0, "easy kolorsLoader"),
+    ("LLM", "chatglm3_name", 2, "easy kolorsLoader"),
+    ("diffusion_models", "stage_c", 0, "easy cascadeLoader"),
+    ("diffusion_models", "stage_b", 1, "easy cascadeLoader"),
+    ("vae", "stage_a", 2, "easy cascadeLoader"),
+    ("checkpoints", "base_ckpt_name", 0, "Eff. Loader SDXL"),
     ("checkpoints", "refiner_ckpt_name", 2, "Eff. Loader SDXL"),
-    ("vae", "vae_name", 8, "Eff. Loader SDXL"),
-    ("vae", "vae_name", 2, "easy fullLoader"),
-    ("loras", "lora_name", 4, "easy fullLoader"),
+    ("vae", "vae_name", 6, "Eff. Loader SDXL"),
+    ("text_encoders", "gemma_path", 0, "LTXVGemmaCLIPModelLoader; LTXVGemmaCLIPModelLoaderMGPU"),
+    ("checkpoints", "ltxv_path", 1, "LTXVGemmaCLIPModelLoader; LTXVGemmaCLIPModelLoaderMGPU"),
+    ("diffusion_models", "transformer", 0, "FluxTrainModelSelect"),
+    ("vae", "vae", 1, "FluxTrainModelSelect"),
+    ("text_encoders", "clip_l", 2, "FluxTrainModelSelect"),
+    ("text_encoders", "t5", 3, "FluxTrainModelSelect"),
+    ("text_encoders", "clip_name1", 2, "FluxLoader"),
+    ("text_encoders", "clip_name2_opt", 3, "FluxLoader"),
+    ("vae", "vae_name", 4, "FluxLoader"),
+    ("clip_vision", "clip_vision_name", 5, "FluxLoader"),
+    ("style_models", "style_model_name", 6, "FluxLoader"),
+    ("checkpoints", "hires_ckpt_name", 1, "HighRes-Fix Script"),
+    ("controlnet", "control_net_name", 11, "HighRes-Fix Script"),
+    ("checkpoints", "base_checkpoint", 0, "SeargeModelSelector"),
+    ("checkpoints", "refiner_checkpoint", 1, "SeargeModelSelector"),
+    ("vae", "vae_checkpoint", 2, "SeargeModelSelector"),
+    ("diffusers", "model_path", 0, "Diffusers Model Loader"),
     ("upscale_models", "pixel_upscaler", 3, "HighRes-Fix Script"),
     ("controlnet", "control_net_name", 12, "HighRes-Fix Script"),
 )

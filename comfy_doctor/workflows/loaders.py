@@ -71,7 +71,11 @@ _BY_WORD = tuple(
         (r"audio_?encoder", "audio_encoders"),
     )
 )
-_BY_INPUT = (*_BY_WORD, (re.compile(r"\Aclip_?(name|g|l)?_?\d?\Z", re.IGNORECASE), "text_encoders"))
+_BY_INPUT = (
+    (re.compile(r"vae_?(ckpt|checkpoint)", re.IGNORECASE), "vae"),
+    *_BY_WORD,
+    (re.compile(r"\Aclip_?(name|g|l)?_?\d?\Z", re.IGNORECASE), "text_encoders"),
+)
 _BY_NODE = (
     *_BY_WORD,
     (re.compile(r"clip_?loader", re.IGNORECASE), "text_encoders"),

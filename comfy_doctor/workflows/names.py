@@ -15,6 +15,7 @@ _MODEL_FILE = re.compile(
 )
 # An absolute path of some machine, or a markup tag, at the start; a URL or "repo | file" anywhere.
 _NO_NAME = re.compile(r"[/~<]|[A-Za-z]:[/\\]|\\\\|.*(://|\s\|\s)")
+_SUFFIX = re.compile(r"[^\s/\\.][^/\\]*\.\w{1,12} *\Z")
 _LORA_TAG = re.compile(r"<lora:([^:<>\n]{1,200})(?::[^<>\n]{0,60})?>", re.IGNORECASE)
 _EMBEDDING = re.compile(r"\bembedding:([^\s,:;()\[\]<>]{1,200})", re.IGNORECASE)
 _SWITCHES = ("on", "active", "enabled")
@@ -35,6 +36,11 @@ def looks_like_model(value: Any) -> bool:
         and _MODEL_FILE.match(value) is not None
         and _NO_NAME.match(value) is None
     )
+
+
+def has_suffix(text: str) -> bool:
+    """A relative path of any file type, for values of which it is known that they name a file."""
+    return looks_like_model(f"{text}.bin") and _SUFFIX.search(text) is not None
 
 
 def normalised(name: str) -> str:

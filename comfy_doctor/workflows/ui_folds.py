@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_doctor.workflows.graph import MAX_DEPTH
+from comfy_doctor.workflows.loaders import slots_of
 from comfy_doctor.workflows.names import looks_like_model
+from comfy_doctor.workflows.pipes import Incoming, Kind
 from comfy_doctor.workflows.ui_nodes import (
     RawNode,
     id_of,
     inputs_of,
     is_node,
+    linked_widgets,
     listed_values,
     named_values,
     properties_of,
     widget_of,
 )
-from comfy_doctor.workflows.ui_scopes import Incoming, Kind, Level, Scope, incoming, level_of
+from comfy_doctor.workflows.ui_scopes import SUBGRAPH_INPUT, Level, Scope, level_of, links_of
 
 _GROUP_PREFIXES = ("workflow>", "workflow/")
 _ITSELF = "-1"  # in proxyWidgets: a widget of the instance, not of an inner node
@@ -69,12 +72,12 @@ def _slot_names(definition: Mapping[str, Any]) -> list[str]:
 def _feeding_slots(definition: Mapping[str, Any], level: Level, feeds: Mapping[str, set[int]]) -> set[int]:
     links = definition.get("links")
     found = set()
-    for link in links if isinstance(links, list) else ():
-        if not isinstance(link, dict) or link.get("origin_id") != -10 or not isinstance(link.get("origin_slot"), int):
+    for link in links_of(links if isinstance(links, list) else ()):
+        target = level.by_id.get(link.target)
+        if link.origin.node != SUBGRAPH_INPUT or target is None or link.target_slot is None:
             continue
-        target, slot = level.by_id.get(str(link.get("target_id"))), link.get("target_slot")
-        if target is not None and isinstance(slot, int) and _takes_a_value(target, slot, feeds):
-            found.add(link["origin_slot"])
+        if _takes_a_value(target, link.target_slot, feeds):
+            found.add(link.origin.slot)
     return found
 
 
@@ -84,19 +87,16 @@ def _takes_a_value(node: RawNode, slot: int, feeds: Mapping[str, set[int]]) -> b
 
 
 def promoted(instance: RawNode, subgraph: Subgraph, scope: Scope) -> dict[int, Incoming]:
-    """Slot → what the instance gives to it. A slot that is not in the answer leaves the inner value alone."""
-    given = {
-        slot: Incoming(Kind.VALUE, value)
-        for slot, value in _given_values(instance, subgraph, scope).items()
-        if value is not None
-    }
-    by_name = {str(entry.get("name")): entry for entry in inputs_of(instance)}
-    for slot, name in enumerate(subgraph.inputs):
-        link = by_name.get(name, {}).get("link")
-        fed = incoming(scope, str(link)) if link is not None else None
-        if fed is not None and fed.kind is not Kind.OWN:
-            given[slot] = fed
-    return given
+    """Slot → the value that the instance gives to it. A slot that is not in the answer leaves the inner value alone."""
+    given = _given_values(instance, subgraph, scope)
+    return {slot: Incoming(Kind.VALUE, value) for slot, value in given.items() if value is not None}
+
+
+def feeds(instance: RawNode, subgraph: Subgraph) -> dict[int, str]:
+    """Slot → the link that leads into the instance there: it beats the instance's own value."""
+    by_name = {str(entry.get("name")): entry.get("link") for entry in inputs_of(instance)}
+    links = ((slot, by_name.get(name)) for slot, name in enumerate(subgraph.inputs))
+    return {slot: str(link) for slot, link in links if link is not None}
 
 
 def _given_values(instance: RawNode, subgraph: Subgraph, scope: Scope) -> dict[int, Any]:
@@ -156,26 +156,67 @@ def group_level(instance: RawNode, definition: Mapping[str, Any]) -> Level | Non
     """The inner nodes with the instance's values in them; None where the values cannot be told apart."""
     nodes = definition.get("nodes")
     inner = [node for node in nodes if is_node(node)] if isinstance(nodes, list) else []
-    shares = _shares(listed_values(instance), [listed_values(node) for node in inner])
+    links = _inner_links(definition, inner)
+    wired = [_wired(node, links) for node in _numbered(inner)]
+    shares = _shares(listed_values(instance), wired)
     if shares is None:
         return None
-    filled = [
-        {**node, "id": node.get("index", place), "widgets_values": share}
-        for place, (node, share) in enumerate(zip(inner, shares, strict=True))
+    filled = [{**node, "widgets_values": share} for node, share in zip(wired, shares, strict=True)]
+    return level_of(filled, links, outputs_known=False)
+
+
+def _numbered(inner: list[RawNode]) -> list[RawNode]:
+    return [{**node, "id": node.get("index", place)} for place, node in enumerate(inner)]
+
+
+def _inner_links(definition: Mapping[str, Any], inner: list[RawNode]) -> list[list[Any]]:
+    """Root links of `[from place, from slot, to place, to slot, …]`, with ids of their own."""
+    links = definition.get("links")
+    ids = [node["id"] for node in _numbered(inner)]
+    wired = (
+        (number, link)
+        for number, link in enumerate(links if isinstance(links, list) else ())
+        if isinstance(link, list) and len(link) >= 4 and all(isinstance(end, int) for end in link[:4])
+    )
+    return [
+        [f"inner {number}", ids[link[0]], link[1], ids[link[2]], link[3]]
+        for number, link in wired
+        if 0 <= link[0] < len(ids) and 0 <= link[2] < len(ids)
     ]
-    return level_of(filled, [])
 
 
-def _shares(given: list[Any], inner: list[list[Any]]) -> list[list[Any]] | None:
+def _wired(node: RawNode, links: list[list[Any]]) -> RawNode:
+    """With its inputs fed by the inner links only: whatever else they name is from where the group was made."""
+    fed = {slot: link for link, _, _, target, slot in links if str(target) == id_of(node)}
+    inputs = [{**entry, "link": fed.get(slot)} for slot, entry in enumerate(inputs_of(node))]
+    return {**node, "inputs": inputs}
+
+
+def _shares(given: list[Any], inner: list[RawNode]) -> list[list[Any]] | None:
     """The instance's values dealt out to the inner nodes, in order."""
+    own = [listed_values(node) for node in inner]
     if not given:
-        return inner
-    if len(given) == sum(map(len, inner)):
+        return own
+    if len(given) == sum(map(len, own)):
         values = iter(given)
-        return [[next(values) for _ in share] for share in inner]
+        return [[next(values) for _ in share] for share in own]
     # Some inner widgets are fed by inner links and have no value here: only model names can still be told apart.
+    shown = [_shown(node) for node in inner]
     names = [value for value in given if looks_like_model(value)]
-    if len(names) != sum(looks_like_model(value) for share in inner for value in share):
+    if len(names) != sum(map(len, shown)):
         return None
     dealt = iter(names)
-    return [[next(dealt) if looks_like_model(value) else value for value in share] for share in inner]
+    return [
+        [next(dealt) if place in places else value for place, value in enumerate(share)]
+        for share, places in zip(own, shown, strict=True)
+    ]
+
+
+def _shown(node: RawNode) -> set[int]:
+    """The places of model names that the instance repeats: all but those that an inner link feeds."""
+    named = {place for place, value in enumerate(listed_values(node)) if looks_like_model(value)}
+    fed = {widget.name for widget in linked_widgets(node)}
+    hidden = {slot.index for slot in slots_of(node["type"]) if slot.input in fed}
+    if len(named) == len(fed) and not hidden:
+        return set()
+    return named - hidden

@@ -8,14 +8,16 @@ nodes of the official templates 0.1.123; three of them are model loaders, and th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from comfy_doctor.needs import PackClue
 from comfy_doctor.workflows.graph import Value
+from comfy_doctor.workflows.node_classes import NodeClasses
 
 RawNode = Mapping[str, Any]
 
-_OFF_MODES = (2, 4)  # never (muted), bypassed
+MODE_NEVER = 2  # "muted"
+MODE_BYPASSED = 4
 _AFTER_SEED = frozenset({"fixed", "randomize", "increment", "decrement"})
 
 
@@ -28,7 +30,7 @@ def id_of(node: RawNode) -> str:
 
 
 def is_on(node: RawNode) -> bool:
-    return node.get("mode") not in _OFF_MODES
+    return node.get("mode") not in (MODE_NEVER, MODE_BYPASSED)
 
 
 def properties_of(node: RawNode) -> Mapping[str, Any]:
@@ -48,12 +50,24 @@ def widget_of(entry: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def linked_widgets(node: RawNode) -> Iterator[tuple[str, str]]:
-    """(widget name, link id) of every widget that a link feeds."""
+class LinkedWidget(NamedTuple):
+    name: str
+    link: str
+    type: str
+
+
+def linked_widgets(node: RawNode) -> Iterator[LinkedWidget]:
+    """Every widget that a link feeds."""
     for entry in inputs_of(node):
         name = widget_of(entry)
         if name is not None and entry.get("link") is not None:
-            yield name, str(entry["link"])
+            yield LinkedWidget(name, str(entry["link"]), type_of(entry))
+
+
+def type_of(entry: Mapping[str, Any]) -> str:
+    """The type of a slot. Old files write the options of a combo in its place."""
+    kind = entry.get("type")
+    return kind if isinstance(kind, str) else "COMBO"
 
 
 def listed_values(node: RawNode) -> list[Any]:
@@ -70,14 +84,38 @@ def named_values(node: RawNode) -> Mapping[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def values_of(node: RawNode) -> tuple[Value, ...]:
-    """All widget values with what the file tells about their names."""
+def values_of(node: RawNode, classes: NodeClasses | None = None) -> tuple[Value, ...]:
+    """All widget values, with the names that the file or the server's `classes` tell."""
     named, listed = named_values(node), listed_values(node)
     if named and len(named) != len(listed):
         return tuple(Value(value, name) for name, value in named.items())
-    widgets = [name for name in map(widget_of, inputs_of(node)) if name is not None]
-    names = dict(enumerate(named)) if named else _aligned(widgets, listed)
+    names = dict(enumerate(named)) if named else _names(node, listed, classes)
     return tuple(Value(value, names.get(index), index) for index, value in enumerate(listed))
+
+
+def _names(node: RawNode, listed: list[Any], classes: NodeClasses | None) -> dict[int, str]:
+    """Index → widget name: the class where it adds up, else the inputs where they do, else the class's first ones.
+
+    The frontend deals the list out by place, so an old file's shorter list still begins with the same widgets.
+    """
+    slots = _class_slots(node["type"], classes)
+    if len(slots) == len(listed):
+        return _told(slots)
+    widgets = [name for name in map(widget_of, inputs_of(node)) if name is not None]
+    return _aligned(widgets, listed) or _told(slots[: len(listed)])
+
+
+def _class_slots(node_type: str, classes: NodeClasses | None) -> list[str | None]:
+    """The names of the class's values in their order, None for those that the frontend adds."""
+    known = classes.get(node_type) if classes is not None else None
+    slots: list[str | None] = []
+    for widget in known.widgets if known is not None else ():
+        slots += [widget.name, *[None] * widget.followers]
+    return slots
+
+
+def _told(slots: list[str | None]) -> dict[int, str]:
+    return {index: name for index, name in enumerate(slots) if name is not None}
 
 
 def _aligned(names: list[str], values: list[Any]) -> dict[int, str]:

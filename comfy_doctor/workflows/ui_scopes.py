@@ -1,50 +1,22 @@
 """One level of a UI graph: its nodes, its links, and what comes in from the instance that encloses it.
 
-What a linked widget really gets is found by walking its link backwards: through reroutes, into a primitive's value,
-or out of the subgraph to the value that the instance promotes.
+Links are lists at the root of schema 0.4, and objects in subgraph definitions and at the root of schema version 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, NamedTuple
 
-from comfy_doctor.workflows.api_graph import TEXT_NODES
-from comfy_doctor.workflows.graph import Declared
-from comfy_doctor.workflows.ui_nodes import (
-    RawNode,
-    id_of,
-    inputs_of,
-    is_node,
-    linked_widgets,
-    listed_values,
-    named_values,
-)
+from comfy_doctor.workflows.graph import Budget, Declared
+from comfy_doctor.workflows.pipes import Incoming
+from comfy_doctor.workflows.ui_nodes import RawNode, id_of, is_node, values_of
 
-MAX_HOPS = 200
-_SUBGRAPH_INPUT = "-10"  # the frontend's fixed id of a subgraph's own input node
-_REROUTES = frozenset({"Reroute", "Reroute (rgthree)", "ReroutePrimitive|pysssss"})
-_CONSTANTS = TEXT_NODES | {"PrimitiveNode"}
-
-
-class Kind(Enum):
-    OWN = "own"
-    """Nothing comes in: the widget's own value counts."""
-    VALUE = "value"
-    """This value replaces the widget's own."""
-    LINK = "link"
-    """Something computed at run time replaces it."""
-
-
-class Incoming(NamedTuple):
-    kind: Kind
-    value: Any = None
-
-
-OWN = Incoming(Kind.OWN)
-LINK = Incoming(Kind.LINK)
+SUBGRAPH_INPUT = "-10"
+SUBGRAPH_OUTPUT = "-20"  # both are the frontend's fixed ids
+GETTERS = {"GetNode": "SetNode", "easy getNode": "easy setNode"}
+"""Wires without a line (KJNodes, Easy-Use): a getter stands for the setter of the same name."""
 
 
 class Origin(NamedTuple):
@@ -52,78 +24,89 @@ class Origin(NamedTuple):
     slot: int
 
 
+class RawLink(NamedTuple):
+    id: str
+    origin: Origin
+    target: str
+    target_slot: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The nodes and links of the root or of one definition, indexed once."""
+    """The nodes and links of the root or of one definition, indexed once.
+
+    `outputs` is slot of the subgraph → the link that leads there; None where they are not known (group nodes).
+    """
 
     nodes: tuple[RawNode, ...]
     by_id: Mapping[str, RawNode]
     origins: Mapping[str, Origin]
+    outputs: Mapping[int, str] | None
+    setters: Mapping[tuple[str, str], RawNode]
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A level as one instance sees it. `promoted` is by slot of the subgraph, `proxied` by (inner id, widget)."""
+    """A level as one instance sees it.
+
+    `promoted` are the values that the instance gives, by slot of the subgraph, `feeds` the links that lead into the
+    instance, and `proxied` its values by (inner id, widget). `enter` opens an instance that stands in this level.
+    """
 
     level: Level
+    budget: Budget
+    enter: Callable[[RawNode, Scope], Scope | None]
+    outer: Scope | None = None
     prefix: str = ""
     active: bool = True
     depth: int = 0
     promoted: Mapping[int, Incoming] = field(default_factory=dict)
+    feeds: Mapping[int, str] = field(default_factory=dict)
     proxied: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     declared: tuple[Declared, ...] = ()
 
 
-def level_of(nodes: Any, links: Any) -> Level:
+def level_of(nodes: Any, links: Any, *, outputs_known: bool = True) -> Level:
     kept = tuple(filter(is_node, nodes)) if isinstance(nodes, list) else ()
-    entries = links if isinstance(links, list) else ()
-    return Level(kept, {id_of(node): node for node in kept}, dict(_origins(entries)))
+    entries = tuple(links_of(links if isinstance(links, list) else ()))
+    outputs = {
+        link.target_slot: link.id for link in entries if link.target == SUBGRAPH_OUTPUT and link.target_slot is not None
+    }
+    return Level(
+        kept,
+        {id_of(node): node for node in kept},
+        {link.id: link.origin for link in entries},
+        outputs if outputs_known else None,
+        _setters(kept),
+    )
 
 
-def _origins(links: Iterable[Any]) -> Iterable[tuple[str, Origin]]:
-    """Links are lists `[id, from, from_slot, to, to_slot, type]` or objects with `origin_id` and `origin_slot`."""
+def links_of(links: Iterable[Any]) -> Iterator[RawLink]:
+    """The well-formed ones: lists `[id, from, from_slot, to, to_slot, type]`, or objects with the long names."""
     for link in links:
         if isinstance(link, dict):
-            link = [link.get("id"), link.get("origin_id"), link.get("origin_slot")]
-        if isinstance(link, list) and len(link) >= 3 and isinstance(link[2], int):
-            yield str(link[0]), Origin(str(link[1]), link[2])
+            link = [link.get(key) for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
+        if not isinstance(link, list) or len(link) < 3:
+            continue
+        key, origin, slot, target, target_slot = (*link[:5], None, None)[:5]
+        left = _slot(slot)
+        if left is not None:
+            yield RawLink(str(key), Origin(str(origin), left), str(target), _slot(target_slot))
 
 
-def incoming(scope: Scope, link: str) -> Incoming:
-    """What this link brings to a widget."""
-    next_link: str | None = link
-    for _ in range(MAX_HOPS):
-        origin = scope.level.origins.get(next_link) if next_link is not None else None
-        if origin is None:
-            return OWN  # a link to nowhere: the frontend drops it
-        if origin.node == _SUBGRAPH_INPUT:
-            return scope.promoted.get(origin.slot, OWN)
-        node = scope.level.by_id.get(origin.node)
-        if node is None:
-            return OWN
-        if node["type"] in _CONSTANTS:
-            fed = next((link for _, link in linked_widgets(node)), None)
-            if fed is None:
-                return _constant(node)
-            next_link = fed
-        elif node["type"] in _REROUTES:
-            next_link = next((str(e["link"]) for e in inputs_of(node) if e.get("link") is not None), None)
-        else:
-            return LINK
-    return LINK
+def _slot(value: Any) -> int | None:
+    """Slots are numbers; the schema also takes them as text."""
+    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
 
 
-def _constant(node: RawNode) -> Incoming:
-    values = listed_values(node) or list(named_values(node).values())
-    return Incoming(Kind.VALUE, values[0]) if values else OWN
+def _setters(nodes: Iterable[RawNode]) -> dict[tuple[str, str], RawNode]:
+    """The first of each name, as the packs themselves look for it."""
+    found: dict[tuple[str, str], RawNode] = {}
+    for node in nodes:
+        if node["type"] in GETTERS.values():
+            found.setdefault((node["type"], wire_name(node)), node)
+    return found
 
 
-def overrides(node: RawNode, scope: Scope) -> dict[str, Incoming]:
-    """Widget name → what replaces its own value, for every widget of this node that something replaces."""
-    found = {name: incoming(scope, link) for name, link in linked_widgets(node)}
-    found |= {
-        name: Incoming(Kind.VALUE, value)
-        for (inner, name), value in scope.proxied.items()
-        if inner == id_of(node) and name not in found
-    }
-    return {name: entry for name, entry in found.items() if entry.kind is not Kind.OWN}
+def wire_name(node: RawNode) -> str:
+    return next((value.value for value in values_of(node) if isinstance(value.value, str)), "")

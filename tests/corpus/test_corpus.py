@@ -9,8 +9,9 @@ import pytest
 
 from comfy_doctor.comfyui.install import Install
 from comfy_doctor.diagnose import diagnose
+from comfy_doctor.workflows.loaders import slots_of
 
-from .grading import CORPUS, grade, needs_corpus, predictions
+from .grading import CORPUS, SHARED, grade, needs_corpus, predictions
 
 pytestmark = needs_corpus
 
@@ -68,3 +69,18 @@ def test_the_whole_corpus_in_one_run_is_the_sum_of_its_files(nothing_installed: 
         (m["folder"], m["name"]) for path in files for m in diagnose([path], nothing_installed).report().data["models"]
     }
     assert {(m["folder"], m["name"]) for m in together["models"]} == alone
+
+
+@pytest.mark.parametrize("version", ["0.3.64", "0.33.0"])
+def test_the_table_says_what_the_real_servers_list(version: str) -> None:
+    """A marker file was put into every folder; a combo that listed it lists that folder."""
+    measured = json.loads((SHARED / "comfyui" / version / "input_to_folder.json").read_text(encoding="utf-8"))
+    renamed = {"diffusersdir": "diffusers"}  # the marker's own name
+    wrong = []
+    for place, found in measured.items():
+        node_type, _, name = place.rpartition(".")
+        expected = [renamed.get(folder, folder) for folder in found["folders"] if folder != "configs"]
+        told = [slot.folder for slot in slots_of(node_type) if slot.input == name]
+        wrong += [(place, expected, told)] if told != expected else []
+    assert wrong == []
+    assert len(measured) > 25

@@ -159,3 +159,26 @@ def test_packs_are_known_by_folder_and_by_their_own_name(tmp_path: Path, clue: P
     put(tmp_path / "some_folder/pyproject.toml", b'[project]\nname = "rgthree-comfy"\n')
     put(tmp_path / "broken/pyproject.toml", b"[project\n")
     assert installed_packs([tmp_path, tmp_path / "no_such"]).has(clue) is there
+
+
+def test_a_name_in_another_model_folder_is_a_hint_and_no_more(tmp_path: Path) -> None:
+    other = put(tmp_path / "models/checkpoints/flux1-dev.safetensors")
+    put(tmp_path / "models/clip_vision/model.safetensors")
+    found = inventory(tmp_path).look_up("diffusion_models", "flux/flux1-dev.safetensors")
+    assert (found.state, found.path, found.nearby) == (State.MISSING, None, other)
+    assert str(other) in found.reason
+    assert inventory(tmp_path).look_up("vae", "model.safetensors").nearby is None, "a name that many models have"
+
+
+def test_a_hint_may_come_from_an_extra_root_and_not_from_the_searched_ones(tmp_path: Path) -> None:
+    extra = ExtraRoot("checkpoints", tmp_path / "far", first=False)
+    other = put(tmp_path / "far/x.safetensors")
+    assert inventory(tmp_path, extra).look_up("vae", "x.safetensors").nearby == other
+    generic = put(tmp_path / "models/vae/sub/model.safetensors")
+    assert inventory(tmp_path).look_up("vae", "model.safetensors").nearby is None and generic.exists()
+
+
+def test_an_output_folder_that_was_moved_is_searched(tmp_path: Path) -> None:
+    path = put(tmp_path / "out/loras/a.safetensors")
+    install = Install(tmp_path / "ComfyUI", output=tmp_path / "out")
+    assert Inventory(install).look_up("loras", "a.safetensors").path == path

@@ -66,6 +66,7 @@ def test_the_data_have_the_shape_that_interfaces_promises(tmp_path: Path, instal
                 "sha256": "ab" * 32,
                 "size": None,
                 "reason": f"not in {install.models_root / 'loras'}",
+                "cause": None,
                 "needed_by": [
                     {
                         "workflow": str(path),
@@ -86,6 +87,7 @@ def test_the_data_have_the_shape_that_interfaces_promises(tmp_path: Path, instal
                 "active": True,
                 "pack": None,
                 "alternatives": [],
+                "guess": False,
                 "reason": "a node of ComfyUI itself",
                 "needed_by": [{"workflow": str(path), "node_id": "3"}],
             }
@@ -242,7 +244,7 @@ def test_t22_a_token_in_a_workflow_is_neither_kept_nor_shown(tmp_path: Path, ins
 def test_what_is_shown_is_what_would_be_fetched() -> None:
     weak, strong = (
         Candidate(f"https://h.example/{name}", "x.pt", "loras", "embedded", confidence=confidence)
-        for name, confidence in (("weak", 0.2), ("strong", 0.8))
+        for name, confidence in (("weak", 0.92), ("strong", 0.95))
     )
     finding = ModelFinding(
         Need("loras", "x.pt", (Use("w", "1", "t", None, True),), candidates=(weak, strong)), State.MISSING, ""
@@ -262,7 +264,7 @@ def test_self_fetching_nodes_and_mentions_are_listed_apart(tmp_path: Path, insta
     assert [(e["kind"], e["name"]) for e in data["mentions"]] == [("embedding", "bad")]
 
 
-def test_node_types_are_never_called_missing_without_having_looked(tmp_path: Path, install: Install) -> None:
+def test_node_types_are_missing_only_where_their_pack_is_known_and_not_here(tmp_path: Path, install: Install) -> None:
     (install.root / "custom_nodes/ComfyUI-KJNodes").mkdir(parents=True)
     kj = {"cnr_id": "comfyui-kjnodes", "ver": "1.1.2", "aux_id": "kijai/ComfyUI-KJNodes"}
     path = saved(
@@ -282,7 +284,7 @@ def test_node_types_are_never_called_missing_without_having_looked(tmp_path: Pat
         "Note": "frontend",
         "BrandNewCoreNode": "core",
         "ImageResizeKJ": "installed",
-        "UltimateSDUpscale": "unknown",
+        "UltimateSDUpscale": "missing",
         "Mystery": "unknown",
     }
     assert data["nodes"][3]["pack"] == {
@@ -292,7 +294,7 @@ def test_node_types_are_never_called_missing_without_having_looked(tmp_path: Pat
         "from": "workflow",
     }
     assert data["nodes"][5]["active"] is False
-    assert data["workflows"][0]["runnable"] is None
+    assert data["workflows"][0]["runnable"] is False
 
 
 def test_hostile_names_are_data_and_nothing_else(tmp_path: Path, install: Install) -> None:

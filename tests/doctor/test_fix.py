@@ -12,9 +12,9 @@ from rich.console import Console
 
 from comfy_doctor import render
 from comfy_doctor.comfyui.install import Install
-from comfy_doctor.diagnose import diagnose
+from comfy_doctor.diagnose import Diagnosis, diagnose
 from comfy_doctor.fix import Cure, fix
-from comfy_doctor.plan import Item, make_plan
+from comfy_doctor.plan import Disk, Plan, Sources, plan_for
 from comfy_doctor.render import Narrator
 from download_worker.clock import FakeClock
 from download_worker.errors import Code
@@ -45,16 +45,23 @@ class Hall:
         self.workflow = saved(folder / "w.json", ui(*nodes))
         self.waits: list[Callable[[], object]] = []
         self.waited = 0
+        self.free = 1000
 
     def fix(self) -> Report:
-        return fix(Cure(lambda: diagnose([self.workflow], self.install), Path("/models"), self.counter, self, self))
+        return fix(Cure(self.look, lambda found: self.plan(), Path("/models"), self.counter, self, self))
+
+    def look(self) -> Diagnosis:
+        return diagnose([self.workflow], self.install)
+
+    def plan(self) -> Plan:
+        return plan_for(self.look(), Sources([], None, lambda path: Disk(1, self.free), lambda variable: False))
 
     def claimed(self) -> Job:
         job = self.ledger.claim(WorkerId("worker-1-aaaaaaaaaaaa"), Lease.starting(CLOCK.steady(), 60), CLOCK.now())
         assert job is not None
         return job
 
-    def planned(self, plan: Sequence[Item]) -> bool:
+    def planned(self, plan: Plan) -> bool:
         return True
 
     def dispatched(self, added: Added) -> None: ...
@@ -106,9 +113,9 @@ def test_a_quiet_narrator_still_shows_its_question_and_what_it_is_about(
     monkeypatch.setattr(render, "Console", lambda stderr, **options: Console(file=shown, **options))
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     narrator = Narrator(quiet=True, color=False, ask=True, agreed=False)
-    plan = make_plan(diagnose([hall.workflow], hall.install).models)
+    plan = hall.plan()
     assert narrator.planned(plan) is agreed
-    assert "loras/a.pt" in shown.getvalue() and "Fetch these files?" in shown.getvalue()
+    assert "a.pt" in shown.getvalue() and "Carry out this plan?" in shown.getvalue()
     before = shown.getvalue()
     narrator.say("more")
     assert shown.getvalue() == before, "and then it is quiet again"
@@ -118,7 +125,17 @@ def test_t22_a_plan_shows_no_signature(tmp_path: Path, capsys: pytest.CaptureFix
     hall = Hall(tmp_path)
     entry = model("a.pt", "loras", "https://h.example/a.pt?sig=canary")
     drawn = ui(node(1, "LoraLoader", "a.pt", 1, 1, properties={"models": [entry]}))
-    plan = make_plan(diagnose([saved(tmp_path / "x.json", drawn)], hall.install).models)
+    hall.workflow = saved(tmp_path / "x.json", drawn)
+    plan = hall.plan()
     Narrator(quiet=False, color=False, ask=False, agreed=True).planned(plan)
     told = capsys.readouterr()
-    assert "a.pt" in told.err and "canary" not in told.err + json.dumps([item.public() for item in plan])
+    assert "a.pt" in told.err and "canary" not in told.err + json.dumps(plan.data())
+
+
+def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, "a.pt")
+    hall.free = -1
+    report = hall.fix()
+    assert report.exit_code is ExitCode.SURROUNDINGS
+    assert [error.code for error in report.errors] == ["disk_full"]
+    assert hall.counter.jobs() == []

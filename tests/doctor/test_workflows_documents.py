@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_doctor.workflows import containers
 from comfy_doctor.workflows.api_graph import graph_of_api
+from comfy_doctor.workflows.containers import source
 from comfy_doctor.workflows.documents import Document, find_workflow, read_document
 from comfy_doctor.workflows.graph import TooLarge
 from comfy_doctor.workflows.ui_graph import graph_of_ui
@@ -116,7 +116,7 @@ def test_bottomless_nesting_is_said_and_not_a_crash(tmp_path: Path) -> None:
 
 
 def test_a_file_beyond_the_bound_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "MAX_WORKFLOW_BYTES", 20)
+    monkeypatch.setattr(source, "MAX_WORKFLOW_BYTES", 20)
     document = read(tmp_path, json.dumps(UI).encode())
     assert document.failed
     assert document.error == "larger than 20 bytes"
@@ -168,7 +168,7 @@ def test_a_picture_without_metadata_is_no_workflow(tmp_path: Path) -> None:
 
 
 def test_a_png_text_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "MAX_WORKFLOW_BYTES", 100_000)
+    monkeypatch.setattr(source, "MAX_WORKFLOW_BYTES", 100_000)
     document = read(tmp_path, png(packed_chunk(b"workflow", b" " * 10_000_000)))
     assert document.failed
     assert document.error is not None and "unpacks to more than" in document.error

@@ -36,6 +36,16 @@ def keys(found: Wanted) -> list[tuple[str | None, str]]:
         ("UnetLoaderGGUF", ["q4.gguf"], [("diffusion_models", "q4.gguf")]),
         ("DualCLIPLoaderGGUFDisTorch2MultiGPU", ["a.gguf", "b.sft", "flux", "cuda:0"],
          [("text_encoders", "a.gguf"), ("text_encoders", "b.sft")]),
+        ("MMAudioFeatureUtilsLoader", ["v.sft", "s.sft", "c.sft"],
+         [("mmaudio", "v.sft"), ("mmaudio", "s.sft"), ("mmaudio", "c.sft")]),
+        ("LTXVGemmaCLIPModelLoader", ["g/model-00001.sft", "l.sft", 1024],
+         [("text_encoders", "g/model-00001.sft"), ("checkpoints", "l.sft")]),
+        ("FluxTrainModelSelect", ["f.sft", "v.sft", "c.sft", "t.sft"],
+         [("diffusion_models", "f.sft"), ("vae", "v.sft"), ("text_encoders", "c.sft"), ("text_encoders", "t.sft")]),
+        ("LowVRAMAudioVAELoader", ["ltx.sft"], [("checkpoints", "ltx.sft")]),
+        ("IPAdapterFluxLoader", ["ip.bin", "google/siglip-so400m-patch14-384", "cuda"], [("ipadapter-flux", "ip.bin")]),
+        ("SeargeModelSelector", ["b.sft", "r.sft", "v.sft"],
+         [("checkpoints", "b.sft"), ("checkpoints", "r.sft"), ("vae", "v.sft")]),
         ("Efficient Loader", ["c.sft", "Baked VAE", -1, "l.sft", 1, 1], [("checkpoints", "c.sft"), ("loras", "l.sft")]),
         ("UltralyticsDetectorProvider", ["bbox/face.pt"], [("ultralytics", "bbox/face.pt")]),
         ("INPAINT_LoadFooocusInpaint", ["head.pth", "v26.fooocus.patch"],
@@ -50,6 +60,12 @@ def keys(found: Wanted) -> list[tuple[str | None, str]]:
 )  # fmt: skip
 def test_known_loaders_name_their_folders(kind: str, values: list[Any], expected: list[tuple[str, str]]) -> None:
     assert keys(wanted(node(1, kind, *values))) == expected
+
+
+def test_a_loader_that_lists_one_folder_lists_it_whatever_its_inputs_are_called() -> None:
+    inputs = {"seg_ckpt": "seg.pt2", "pose_ckpt": "pose.pt2"}
+    body = {"1": {"class_type": "SapiensLoader", "inputs": inputs}}
+    assert keys(needs_of(graph_of_api(body), "w")) == [("sapiens", "seg.pt2"), ("sapiens", "pose.pt2")]
 
 
 def test_a_loader_repeated_by_the_multi_gpu_pack_keeps_its_inputs() -> None:
@@ -184,6 +200,7 @@ def test_a_value_with_a_preview_picture_names_the_model() -> None:
         ("SeedVR2LoadDiTModel", "seedvr2_3b.safetensors"),
         ("LayerMask: LoadSAM2Model", "sam2.pt"),
         ("HF Downloader", "sd.safetensors"),
+        ("DDColor_Colorize", "ddcolor_paper.pth"),
     ],
 )
 def test_nodes_that_fetch_by_themselves_are_listed_apart(kind: str, value: str) -> None:

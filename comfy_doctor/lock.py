@@ -1,0 +1,101 @@
+"""Write down the exact models and packs that workflows use here, to share them and to restore them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from comfy_doctor.comfyui.packs import InstalledPack
+from comfy_doctor.diagnose import Diagnosis, ModelFinding, NodeFinding, State
+from comfy_doctor.findings import ExitCode, Report
+from comfy_doctor.manifests.lock_file import LockedModel, LockedUse, lock_text
+from comfy_doctor.manifests.manifest import MAX_SOURCES, LockedPack
+from comfy_doctor.troubles import DoctorCode, DoctorTrouble
+from download_worker.jobs.counter import Counter
+from download_worker.jobs.job import Status
+from download_worker.jobs.ledger import Question
+from download_worker.text import without_credentials
+
+DigestOf = Callable[[Path], str]
+"""The SHA-256 of a file, in lower-case hex. Raises OSError."""
+
+SourcesOf = Callable[[str, str], Sequence[str]]
+"""URLs that the file of this name with this SHA-256 was fetched from before."""
+
+
+def lock(
+    diagnosis: Diagnosis, packs: Sequence[InstalledPack], output: Path, digest_of: DigestOf, sources_of: SourcesOf
+) -> Report:
+    """Raises DoctorTrouble(bad_lock) where the file cannot be written."""
+    models = [_model(model, digest_of, sources_of) for model in diagnosis.models if model.need.folder]
+    text = lock_text(models, _used_packs(diagnosis.nodes, packs), diagnosis.install.version)
+    _write(output, text)
+    absent = [model.name for model in models if model.sha256 is None]
+    sourceless = [model.name for model in models if model.sha256 is not None and not model.sources]
+    words = [f"{output}: {len(models)} models, {sum(model.size or 0 for model in models)} bytes"]
+    words += [f"{name}: not here, so it is locked without a digest" for name in absent]
+    words += [f"{name}: no source is known, who imports this must have the file" for name in sourceless]
+    looked = diagnosis.report()
+    data = {
+        "output": str(output),
+        "models": [model.model_dump(mode="json") for model in models],
+        "unavailable": sourceless,
+        "missing": absent,
+    }
+    code = ExitCode.FINDINGS if absent else looked.exit_code if looked.errors else ExitCode.OK
+    return Report("lock", code, data=data, messages=tuple(words), errors=looked.errors)
+
+
+def _model(model: ModelFinding, digest_of: DigestOf, sources_of: SourcesOf) -> LockedModel:
+    need, path = model.need, model.path if model.state in (State.PRESENT, State.ELSEWHERE) else None
+    digest, size = None, None
+    if path is not None and path.is_file():
+        digest, size = digest_of(path), path.stat().st_size
+    return LockedModel(
+        folder=need.folder or "",
+        name=need.name,
+        sha256=digest,
+        size=size,
+        sources=_sources(model, digest, sources_of)[:MAX_SOURCES],
+        criticality=need.criticality,
+        used_by=tuple(
+            LockedUse(workflow=Path(u.workflow).name, node_id=u.node_id, node_type=u.node_type, input=u.input)
+            for u in sorted(need.uses, key=lambda use: (use.workflow, use.node_id))
+        ),
+    )
+
+
+def _sources(model: ModelFinding, digest: str | None, sources_of: SourcesOf) -> tuple[str, ...]:
+    """Where this very file came from first; then what the workflow says, unless that names another digest."""
+    fetched = sources_of(model.need.filename, digest) if digest else ()
+    named = [c.url for c in model.need.candidates if digest is None or c.sha256 in (None, digest)]
+    urls = (without_credentials(url) for url in (*fetched, *named))
+    return tuple(url for url in dict.fromkeys(urls) if url.startswith(("https://", "http://")))
+
+
+def _used_packs(nodes: Sequence[NodeFinding], packs: Sequence[InstalledPack]) -> list[LockedPack]:
+    """The installed packs that the workflows' node types come from."""
+    by_folder: Mapping[Path, InstalledPack] = {pack.folder: pack for pack in packs}
+    used = {node.folder for node in nodes if node.folder is not None}
+    return [
+        LockedPack(pack.name, pack.id, pack.repository, pack.version, pack.commit)
+        for folder, pack in by_folder.items()
+        if folder in used
+    ]
+
+
+def fetched_from(counter: Counter, filename: str, digest: str) -> tuple[str, ...]:
+    """What the jobs of this home say of that; the latest first."""
+    done = counter.jobs(Question(frozenset({Status.SUCCESS}), filename, MAX_SOURCES))
+    return tuple(url for job in done if job.result.sha256 == digest for url in job.model_info.sources)
+
+
+def _write(output: Path, text: str) -> None:
+    new = output.with_name(f".{output.name}.{os.getpid()}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(output)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise DoctorTrouble(DoctorCode.BAD_LOCK, f"cannot write {output}: {error.strerror}") from error

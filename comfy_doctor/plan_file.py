@@ -1,0 +1,168 @@
+"""A plan as a file, to be looked at, handed on and carried out later.
+
+A file that this home did not write itself, or that was edited since, keeps its digests, but they are worth no more than
+those of a workflow, and its links are not made: whoever hands on a plan can neither vouch for a pickle in the name of a
+publisher nor give a file of this machine a second name. The seal is an HMAC by a key that stays in the home.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from comfy_doctor.apply import Task
+from comfy_doctor.plan import Plan
+from comfy_doctor.troubles import DoctorCode, DoctorTrouble
+from download_worker.errors import Trouble
+from download_worker.jobs.job import ModelInfo
+from download_worker.jobs.places import target_path
+
+PLAN_VERSION = 1
+MAX_PLAN_BYTES = 64 * 1024**2
+MAX_TASKS = 100_000
+_UNPROVEN = "embedded"  # a source whose digests prove content and nothing else
+_NOT_OURS = "this plan was not made here: diagnose the workflow here, then the link is made"
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class _Choice(_Row):
+    url: str
+    source: str
+    mirrors: tuple[str, ...] = ()
+    sha256: str | None = None
+    size: int | None = None
+
+
+class _Need(_Row):
+    name: str | None = None
+    type: str | None = None
+    folder: str | None = None
+
+
+class _Item(_Row):
+    kind: Literal["model", "node"]
+    action: str
+    why: str = ""
+    need: _Need
+    choice: _Choice | None = None
+    link_from: str | None = None
+
+
+class _Body(_Row):
+    items: tuple[_Item, ...] = Field(max_length=MAX_TASKS)
+
+
+def write_plan(path: Path, plan: Plan, key_file: Path) -> None:
+    """Write a plan, readable for its owner only, in one rename. Raises DoctorTrouble(bad_plan) where it cannot be."""
+    data = plan.data()
+    data["items"] = [item.document() for item in plan.items] + [node.public() for node in plan.nodes]
+    body = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    document = {"comfy_doctor_plan": PLAN_VERSION, "seal": _seal(body, _key(key_file, make=True)), **data}
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"cannot write {path}: {error.strerror}") from error
+
+
+def read_plan(path: Path, models_root: Path, key_file: Path) -> tuple[tuple[Task, ...], bool]:
+    """The tasks of a plan's file, and whether this home wrote it as it is.
+
+    Raises:
+        DoctorTrouble: `bad_plan`, it cannot be read or is no plan.
+    """
+    document = _load(path)
+    seal = document.pop("seal", None)
+    if document.pop("comfy_doctor_plan", None) != PLAN_VERSION:
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} is no plan of version {PLAN_VERSION}")
+    own = _is_sealed(document, seal, key_file)
+    try:
+        body = _Body.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path}: {where}: {first['msg']}") from error
+    return tuple(_task_of_row(row, models_root, own=own) for row in body.items if row.kind == "model"), own
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_PLAN_BYTES + 1)
+        document = json.loads(data) if len(data) <= MAX_PLAN_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} cannot be read as a plan: {error}"[:300]) from error
+    if not isinstance(document, dict):
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} is no plan")
+    return document
+
+
+def _task_of_row(row: _Item, models_root: Path, *, own: bool) -> Task:
+    name, folder = row.need.name or "?", row.need.folder
+    if row.action not in ("download", "link") or folder is None:
+        return Task(name, row.why)
+    subfolder, _, filename = name.rpartition("/")
+    if row.action == "link" and not own:
+        return Task(name, _NOT_OURS)
+    if row.action == "link":
+        try:
+            target = target_path(models_root, folder, subfolder, filename)
+        except Trouble as trouble:
+            return Task(name, trouble.message)
+        return Task(name, row.why, target=target, link_from=Path(row.link_from) if row.link_from else None)
+    if row.choice is None:
+        return Task(name, row.why)
+    choice = row.choice
+    info = ModelInfo(
+        expected_filename=filename,
+        subfolder=subfolder,
+        model_type=folder,
+        download_url=choice.url,
+        mirrors=choice.mirrors,
+        source=choice.source if own else _UNPROVEN,
+        sha256=choice.sha256,
+        size=choice.size,
+    )
+    return Task(name, row.why, info=info)
+
+
+def _is_sealed(document: Mapping[str, Any], seal: object, key_file: Path) -> bool:
+    key = _key(key_file, make=False)
+    body = json.dumps(document, sort_keys=True, ensure_ascii=False)
+    return bool(key) and isinstance(seal, str) and hmac.compare_digest(seal, _seal(body, key))
+
+
+def _seal(body: str, key: bytes) -> str:
+    return hmac.new(key, body.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def _key(path: Path, *, make: bool) -> bytes:
+    """This home's own key; empty where there is none and none may be made."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        if not make:
+            return b""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = secrets.token_bytes(32)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key)
+    except FileExistsError:  # somebody else was quicker
+        return path.read_bytes()
+    return key

@@ -1,0 +1,119 @@
+"""One plan over all workflows: equal bytes once, sizes per volume, tokens and licences beforehand, and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from comfy_doctor.comfyui.shelves import State
+from comfy_doctor.diagnose import ModelFinding
+from comfy_doctor.needs import Candidate, Criticality, Key, Need, Use
+from comfy_doctor.plan import Disk, Item, Plan, make_plan, tokens_of, volumes_of
+from comfy_doctor.plan_forms import aria2_of, urls_of
+from comfy_doctor.resolve import Resolution
+
+ROOT = Path("/models")
+A = "a" * 64
+
+
+def missing(name: str = "x.safetensors", folder: str | None = "loras", **more: object) -> ModelFinding:
+    need = Need(folder, name, (Use("w.json", "1", "LoraLoader", "lora_name", active=True),))
+    return ModelFinding(replace(need, **more), State.MISSING, "not here")  # type: ignore[arg-type]
+
+
+def had(url: str = "https://h.example/x", **more: object) -> Candidate:
+    return replace(Candidate(url, "x", "loras", "embedded", confidence=0.95), **more)  # type: ignore[arg-type]
+
+
+def planned(
+    *models: ModelFinding, choice: Candidate | None = None, why: str = "", which: str = "required"
+) -> list[Item]:
+    known: dict[Key, Resolution] = {}
+    for model in models:
+        candidates = (choice,) if choice else ()
+        known[model.need.key] = Resolution(model.need, candidates, choice, why)
+    return list(make_plan(models, known, models_root=ROOT, which=which))  # type: ignore[arg-type]
+
+
+def test_a_missing_model_with_a_sure_source_is_fetched_to_its_place() -> None:
+    (item,) = planned(missing("sub/x.safetensors"), choice=had())
+    assert (item.action, item.target) == ("download", ROOT / "loras/sub/x.safetensors")
+
+
+def test_without_a_sure_source_a_person_is_asked_and_told_why() -> None:
+    (item,) = planned(missing(), why="could not look everywhere: Civitai: no answer")
+    assert (item.action, item.why) == ("ask", "could not look everywhere: Civitai: no answer")
+
+
+def test_the_same_file_under_another_name_is_linked_and_behind_another_slash_renamed() -> None:
+    here = replace(missing(), state=State.ELSEWHERE, path=Path("/models/loras/sub/x.safetensors"))
+    (link,) = planned(replace(here, relink="sub/x.safetensors"))
+    assert (link.action, link.link_from) == ("link", here.path)
+    (slash,) = planned(replace(here, relink=here.need.name))
+    assert slash.action == "relink"
+
+
+def test_the_same_bytes_that_lie_here_are_linked(tmp_path: Path) -> None:
+    here = tmp_path / "ein Modell.safetensors"
+    (item,) = planned(missing(), choice=had(here.as_uri(), source="local", sha256=A))
+    assert (item.action, item.link_from) == ("link", here)
+
+
+def test_equal_bytes_for_two_folders_are_fetched_once_and_counted_once() -> None:
+    first, second = planned(missing(), missing(folder="checkpoints"), choice=had(sha256=A, size=7))
+    assert (first.action, second.action, second.link_from) == ("download", "link", first.target)
+    assert Plan((first, second)).bytes == 7
+
+
+def test_which_models_are_wanted() -> None:
+    muted = missing("muted.pt", uses=(Use("w.json", "1", "LoraLoader", None, active=False),))
+    optional = missing("optional.pt", criticality=Criticality.OPTIONAL)
+    flexible = missing("flexible.pt", criticality=Criticality.FLEXIBLE)
+    models = (muted, optional, flexible)
+    assert [item.model for item in planned(*models)] == [flexible]
+    assert len(planned(*models, which="all")) == 3
+    assert planned(*models, which="skip") == []
+
+
+def test_a_name_that_is_no_safe_name_is_a_persons_question() -> None:
+    (item,) = planned(missing("../x.safetensors"), choice=had())
+    assert item.action == "ask" and "file name" in item.why
+
+
+def test_sizes_are_summed_per_volume_and_what_does_not_fit_is_seen() -> None:
+    items = [
+        *planned(missing("a.pt"), choice=had(size=60)),
+        *planned(missing("b.pt", folder="vae"), choice=had(size=50)),
+        *planned(missing("c.pt", folder="vae"), choice=had()),
+    ]
+    (one,) = volumes_of(items, lambda path: Disk(1, 115), reserve=0)
+    assert (one.needed, one.unsized, one.fits) == (110, 1, True)
+    (one,) = volumes_of(items, lambda path: Disk(1, 115), reserve=10)
+    assert not one.fits
+    two = volumes_of(items, lambda path: Disk(2 if path.name == "vae" else 1, 100), reserve=0)
+    assert [volume.needed for volume in two] == [60, 50]
+
+
+def test_tokens_and_licences_are_named_beforehand() -> None:
+    page = "https://huggingface.co/o/r"
+    gated = had(gated=True, token="HF_TOKEN", page=page, obstacle="accept its licence")
+    item = replace(planned(missing())[0], candidates=(gated,))
+    (token,) = tokens_of([item], lambda variable: False)
+    assert (token.variable, token.files, token.set) == ("HF_TOKEN", ("x.safetensors",), False)
+    assert Plan((item,)).licences == {page: ["x.safetensors"]}
+
+
+def test_urls_and_aria2_files_are_for_other_downloaders() -> None:
+    items = planned(missing("sub/x.safetensors"), choice=had(mirrors=("https://m.example/x",), sha256=A))
+    assert urls_of(items) == "https://h.example/x\n"
+    assert aria2_of(items).splitlines() == [
+        "https://h.example/x\thttps://m.example/x",
+        "  dir=/models/loras/sub",
+        "  out=x.safetensors",
+        f"  checksum=sha-256={A}",
+    ]
+
+
+def test_a_url_cannot_smuggle_options_into_another_downloaders_file() -> None:
+    items = planned(missing(), choice=had("https://h.example/x\n  on-download-complete=/bin/sh"))
+    assert urls_of(items) == aria2_of(items) == ""

@@ -1,0 +1,118 @@
+"""A plan's file is carried out as it was made here; one from elsewhere vouches for nothing."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_doctor.apply import carry_out, link_what_came
+from comfy_doctor.needs import Candidate
+from comfy_doctor.plan import Plan
+from comfy_doctor.plan_file import read_plan, write_plan
+from download_worker.clock import FakeClock
+from download_worker.errors import Trouble
+from download_worker.jobs.bell import MemoryBell
+from download_worker.jobs.counter import Counter
+from download_worker.jobs.memory_ledger import MemoryLedger
+
+from .test_plan import had, missing, planned
+
+A = "a" * 64
+
+
+class Desk:
+    def __init__(self, folder: Path) -> None:
+        self.models = folder / "models"
+        self.file, self.key = folder / "plan.json", folder / "state/plan.key"
+        self.counter = Counter(MemoryLedger(), MemoryBell(), FakeClock(), lambda url: None)
+
+    def write(self, choice: Candidate, name: str = "x.safetensors") -> None:
+        write_plan(self.file, Plan(tuple(planned(missing(name), choice=choice))), self.key)
+
+    def edit(self, **changes: Any) -> None:
+        document = json.loads(self.file.read_text())
+        document["items"][0]["choice"] |= changes
+        self.file.write_text(json.dumps(document))
+
+    def read(self) -> Any:
+        return read_plan(self.file, self.models, self.key)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_applying_a_plan_twice_makes_one_job(desk: Desk) -> None:
+    desk.write(had("https://h.example/x?sig=abc", source="huggingface", sha256=A, size=7))
+    for deduplicated in (False, True):
+        tasks, own = desk.read()
+        done = carry_out(tasks, desk.counter, desk.models)
+        assert own and not done.errors
+        (added,) = done.added
+        assert added.deduplicated is deduplicated
+        info = added.job.model_info
+        assert (info.source, info.sha256, info.size, info.subfolder) == ("huggingface", A, 7, "")
+        assert info.download_url == "https://h.example/x?sig=abc", "a signature is what makes the URL work"
+
+
+def test_t22_a_plans_file_is_private_and_holds_no_token(desk: Desk) -> None:
+    desk.write(had("https://h.example/x?token=planted_token"))
+    assert stat.S_IMODE(desk.file.stat().st_mode) == stat.S_IMODE(desk.key.stat().st_mode) == 0o600
+    assert "planted" not in desk.file.read_text()
+
+
+@pytest.mark.parametrize("change", [{"sha256": "b" * 64}, {"url": "https://evil.example/x"}, {"source": "civitai"}])
+def test_t25_an_edited_plan_proves_nothing_in_a_publishers_name(desk: Desk, change: dict[str, str]) -> None:
+    desk.write(had(source="huggingface", sha256=A))
+    desk.edit(**change)
+    ((task,), own) = desk.read()
+    assert not own and task.info.source == "embedded"
+
+
+def test_t25_a_plan_of_another_home_proves_nothing_either(desk: Desk) -> None:
+    desk.write(had(source="huggingface", sha256=A))
+    desk.key.write_bytes(b"k" * 32)
+    assert desk.read()[0][0].info.source == "embedded"
+    desk.key.unlink()
+    assert desk.read()[0][0].info.source == "embedded"
+
+
+def test_a_link_is_made_once_its_file_is_there_and_never_for_a_foreign_plan(desk: Desk) -> None:
+    source = desk.models / "loras/here.safetensors"
+    desk.write(had(source.as_uri(), source="local", sha256=A))
+    tasks, _ = desk.read()
+    assert carry_out(tasks, desk.counter, desk.models).waiting == list(tasks)
+    source.parent.mkdir(parents=True)
+    source.write_bytes(b"weights")
+    assert len(link_what_came(tasks, desk.counter, desk.models).linked) == 1
+    assert (desk.models / "loras/x.safetensors").samefile(source)
+    again = carry_out(tasks, desk.counter, desk.models)
+    assert (again.linked, again.errors) == ([], [])
+    desk.edit(sha256="b" * 64)
+    ((task,), _) = desk.read()
+    assert task.link_from is None and "not made here" in task.why
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"comfy_doctor_plan": 1}', '{"comfy_doctor_plan": 1, "items": [{"kind": "x"}]}']
+)
+def test_what_is_no_plan_is_refused_with_the_next_step(desk: Desk, text: str) -> None:
+    desk.file.write_text(text)
+    with pytest.raises(Trouble) as caught:
+        desk.read()
+    assert caught.value.code == "bad_plan" and "plan -o" in caught.value.hint
+
+
+def test_a_hostile_plan_is_refused_item_by_item(desk: Desk) -> None:
+    desk.write(had(), name="x.safetensors")
+    document = json.loads(desk.file.read_text())
+    document["items"][0]["need"] |= {"name": "../../../x.safetensors"}
+    desk.file.write_text(json.dumps(document))
+    tasks, _ = desk.read()
+    (complaint,) = carry_out(tasks, desk.counter, desk.models).errors
+    assert complaint.code == "unsafe_name" and desk.counter.jobs() == []
