@@ -33,8 +33,11 @@ DAY = 24 * HOUR
 LONGEST_PAUSE_SECONDS = HOUR
 QUESTION_SECONDS = 90.0
 """For one question in all, however slowly its answer drips."""
+SECOND_TRY_SECONDS = 1.0
 _FLIGHT_SECONDS = 0.05
 
+_PASSING = frozenset({Code.SERVER_ERROR, Code.CUT_SHORT, Code.NO_CONNECTION})
+"""What may be over in a second; who was silent for a minute is not asked twice."""
 _MISSING = frozenset({404, 410})
 _KEPT_HEADERS = frozenset(
     {"location", "etag", "content-length", "content-type", "content-disposition", "last-modified"}
@@ -166,6 +169,7 @@ class Asker:
         """Ask, and ask again after a pause, as long as all pauses together are within our patience."""
         door = self._doors.of(url)
         patience_seconds = self._patience_seconds
+        second_try = False
         while True:
             seconds = door.closed_for_seconds()
             if seconds > patience_seconds:
@@ -175,20 +179,21 @@ class Asker:
                 self._pause(leash, seconds)
                 continue
             try:
-                with door.seat(leash):
-                    return self._once(url, question, door, leash)
+                return self._once(url, question, door, leash)
             except TryLater as trouble:
-                if trouble.code is not Code.BUSY_HOST:
+                if trouble.code is Code.BUSY_HOST and door.closed_for_seconds() <= patience_seconds:
+                    continue
+                if trouble.code not in _PASSING or second_try or patience_seconds < SECOND_TRY_SECONDS:
                     raise
-                wait = trouble.retry_after_seconds
-                door.close_for(UNTOLD_WAIT_SECONDS if wait is None else max(wait, 1.0))
-                if door.closed_for_seconds() > patience_seconds:
-                    raise
+            second_try = True
+            patience_seconds -= SECOND_TRY_SECONDS
+            self._pause(leash, SECOND_TRY_SECONDS)
 
     def _once(self, url: str, question: Question, door: Door, leash: Leash) -> dict[str, Any]:
         asking = {"Accept": "application/json"} if question.method != "HEAD" else {}
         try:
             with (
+                door.seat(leash),
                 self._in_time(url, leash) as timed,
                 self._web.open_stream(url, headers=asking, leash=timed, question=question) as answer,
             ):
@@ -197,6 +202,10 @@ class Asker:
         except TryLater as trouble:
             if trouble.code is not Code.BUSY_HOST:
                 door.failed(trouble)
+            elif trouble.retry_after_seconds is None:
+                door.close_for(UNTOLD_WAIT_SECONDS)
+            else:
+                door.close_for(max(trouble.retry_after_seconds, SECOND_TRY_SECONDS))
             raise
         door.opened()
         return told

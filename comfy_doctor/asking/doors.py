@@ -15,7 +15,7 @@ from download_worker.clock import Clock
 from download_worker.errors import Code, TryLater
 from download_worker.leash import Leash
 
-FAILURES_MAX = 3
+FAILURES_MAX = 4
 """So many failures in a row, and the door is taken for closed."""
 REST_SECONDS = 60.0
 UNTOLD_WAIT_SECONDS = 5.0

@@ -19,6 +19,7 @@ from comfy_doctor.needs import FolderFrom, Need, Use
 from comfy_doctor.workflows.core_nodes import is_core
 from comfy_doctor.workflows.names import normalised
 from comfy_doctor.workflows.node_classes import Widget
+from download_worker.jobs.places import ALIASES
 
 _KNOWN_FOLDER = frozenset({FolderFrom.TABLE, FolderFrom.WORKFLOW})
 _UNLISTED = frozenset({"diffusers"})
@@ -128,7 +129,7 @@ def _combos(server: Server, need: Need, use: Use, written: str) -> list[Widget]:
         return [own] if own.options is not None else []
     node_class = server.classes.get(use.node_type)
     told = [widget for widget in node_class.widgets if widget.options is not None] if node_class is not None else []
-    by_folder = [widget for widget in told if need.folder is not None and widget.folder == need.folder]
+    by_folder = [w for w in told if w.folder is not None and ALIASES.get(w.folder, w.folder) == need.folder]
     return by_folder or [widget for widget in told if written in (widget.options or ())]
 
 

@@ -7,10 +7,9 @@ the order in which they were added (FACTS 2). Both come from outside: a wrong sh
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -25,6 +24,8 @@ _CORE_REPOSITORIES = frozenset({"comfyanonymous/comfyui", "comfy-org/comfyui"})
 _LAST = 1 << 30
 _URL = re.compile(r"https?://[^\s\x00-\x1f\x7f<>\"'\\]{4,290}")
 _GITHUB_PLACE = re.compile(r"https?://github\.com/([\w.-]{1,100}/[\w.-]{1,100}?)(?:\.git)?/?", re.ASCII | re.IGNORECASE)
+
+Table = dict[str, tuple[str, ...]]
 
 
 class Pattern(NamedTuple):
@@ -80,8 +81,8 @@ def index_of(node_map: Any, pack_list: Any) -> PackIndex:
     """From the two documents as they were read; anything else than their shape makes an empty index."""
     entries = tuple(_entries(pack_list))
     places = _Places(entries)
-    owners: dict[str, list[str]] = defaultdict(list)
-    claims: dict[str, list[str]] = defaultdict(list)
+    owners: Table = {}
+    claims: Table = {}
     patterns: list[Pattern] = []
     core: set[str] = set()
     for repository, types, about in sorted(_rows(node_map), key=lambda row: places.rank(row[0])):
@@ -89,20 +90,18 @@ def index_of(node_map: Any, pack_list: Any) -> PackIndex:
             core.update(types)
             continue
         places.add(repository)
-        for node_type in types:
-            owners[node_type].append(repository)
-        for node_type in _words(about.get("preemptions")):
-            claims[node_type].append(repository)
+        _note(owners, types, repository)
+        _note(claims, _words(about.get("preemptions")), repository)
         rule = safe_pattern(about.get("nodename_pattern"))
         if rule is not None and len(patterns) < MAX_PATTERNS:
             patterns.append(Pattern(rule, repository))
     return PackIndex(
-        owners=_frozen(owners),
-        preempted=_frozen(claims),
+        owners=owners,
+        preempted=claims,
         patterns=tuple(patterns),
-        names=_frozen(places.names),
-        likes=_frozen(places.likes),
-        ids=_frozen(places.ids),
+        names=places.names,
+        likes=places.likes,
+        ids=places.ids,
         places=places.spellings,
         core=frozenset(core),
     )
@@ -115,13 +114,14 @@ def plain(name: str) -> str:
 
 def likeness(name: str) -> str:
     """What is left of a name without "ComfyUI" and everything that is no letter or digit: no proof, a resemblance."""
-    return re.sub(r"[\W_]", "", name.lower()).replace("comfyui", "")
+    return "".join(filter(str.isalnum, name.lower())).replace("comfyui", "")
 
 
 def repository_name(repository: str) -> str:
     return repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
 
 
+@lru_cache(maxsize=1 << 15)
 def place_of_repository(repository: str) -> str:
     """The words "owner/name" in lower case for GitHub, else the whole URL in lower case."""
     found = _GITHUB_PLACE.fullmatch(repository)
@@ -145,16 +145,16 @@ class _Places:
     """The repositories by all that people call them, in the order of the list."""
 
     def __init__(self, entries: Iterable[tuple[tuple[str, ...], str | None]]) -> None:
-        self.names: dict[str, list[str]] = defaultdict(list)
-        self.likes: dict[str, list[str]] = defaultdict(list)
-        self.ids: dict[str, list[str]] = defaultdict(list)
+        self.names: Table = {}
+        self.likes: Table = {}
+        self.ids: Table = {}
         self.spellings: dict[str, str] = {}
         self._ranks: dict[str, int] = {}
         for number, (repositories, listed_id) in enumerate(entries):
             for repository in repositories:
                 self._ranks.setdefault(self.add(repository), number)
             if listed_id is not None:
-                self.ids[listed_id.lower()].append(repositories[0])
+                _note(self.ids, [listed_id.lower()], repositories[0])
 
     def rank(self, repository: str) -> int:
         return self._ranks.get(place_of_repository(repository), _LAST)
@@ -166,9 +166,9 @@ class _Places:
             return place
         self.spellings[place] = repository
         name = repository_name(repository)
-        self.names[plain(name)].append(repository)
+        _note(self.names, [plain(name)], repository)
         if like := likeness(name):
-            self.likes[like].append(repository)
+            _note(self.likes, [like], repository)
         return place
 
 
@@ -209,5 +209,12 @@ def _is_url(value: Any) -> bool:
     return isinstance(value, str) and _URL.fullmatch(value) is not None
 
 
-def _frozen(lists: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
-    return {key: tuple(values) for key, values in lists.items()}
+def _note(table: Table, keys: Iterable[str], repository: str) -> None:
+    """One shared tuple for all types of a pack: forty thousand small ones cost more than the reading of the lists."""
+    own = (repository,)
+    for key in keys:
+        known = table.get(key)
+        if known is None:
+            table[key] = own
+        elif repository not in known:
+            table[key] = known + own

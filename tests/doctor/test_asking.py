@@ -193,17 +193,25 @@ def test_a_host_that_fails_again_and_again_is_left_alone(hub: HuggingFace, clock
     asking = make()
     for number in range(6):
         assert fails(lambda number=number: asking.asker.json(f"{INFO}?{number}")).code is Code.SERVER_ERROR  # type: ignore[misc]
-    assert len(hub.requests) == 3
+    assert len(hub.requests) == 4
     assert "rests" in fails(lambda: asking.asker.json(INFO)).message
     hub.trouble = None
     clock.advance(61)
     assert asking.asker.json(INFO)["id"] == "owner/name"
 
 
+def test_one_hiccup_is_asked_over(hub: HuggingFace, make: Make) -> None:
+    hub.trouble = Trouble(502, times=1)
+    asking = make()
+    assert asking.asker.json(INFO)["id"] == "owner/name"
+    assert asking.pauses == [1.0]
+
+
 def test_trouble_is_never_kept(hub: HuggingFace, make: Make) -> None:
     for status in (500, 503, 429):
-        hub.trouble = Trouble(status, {"Retry-After": "90"}, times=1)
+        hub.trouble = Trouble(status, {"Retry-After": "90"})
         fails(lambda: make().asker.head(FILE))
+    hub.trouble = None
     assert make().asker.head(FILE).status == 302
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from comfy_doctor import render
 from comfy_doctor.comfyui.install import Install
 from comfy_doctor.diagnose import Diagnosis, diagnose
 from comfy_doctor.fix import Cure, fix
 from comfy_doctor.plan import Disk, Plan, Sources, plan_for
 from comfy_doctor.render import Narrator
+from comfy_doctor.render import narrator as narrators
 from download_worker.clock import FakeClock
 from download_worker.errors import Code
 from download_worker.jobs import moves
@@ -110,7 +110,7 @@ def test_a_quiet_narrator_still_shows_its_question_and_what_it_is_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, agreed: bool
 ) -> None:
     hall, shown = Hall(tmp_path, "a.pt"), io.StringIO()
-    monkeypatch.setattr(render, "Console", lambda stderr, **options: Console(file=shown, **options))
+    monkeypatch.setattr(narrators, "Console", lambda stderr, **options: Console(file=shown, **options))
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     narrator = Narrator(quiet=True, color=False, ask=True, agreed=False)
     plan = hall.plan()

@@ -22,26 +22,13 @@ from comfy_doctor.resolvers.likeness import (
 )
 from download_worker.verifiers.content.families import Family
 
-STEMS = st.from_regex(r"[a-z]{3,8}([_-][a-z]{2,8}){0,2}([_-]?v?[1-9]\d?(\.[1-9])?)?", fullmatch=True)
+STEMS = st.from_regex(r"[a-z]{3,8}([_-][a-z]{2,8}){0,2}([_-]?v?[1-9]\d?(\.[1-9])?)?", fullmatch=True).filter(
+    lambda stem: not (parts_of(stem).precision | parts_of(stem).quant) and not stem.endswith(("ud", "no", "non"))
+)
 PRECISIONS = st.sampled_from(
     [
-        "fp32",
-        "fp16",
-        "bf16",
-        "fp8_e4m3fn",
-        "fp8_e4m3fn_scaled",
-        "fp8_e4m3fn_fast",
-        "fp8_e5m2",
-        "fp8_scaled",
-        "nf4",
-        "int8",
-        "mxfp8",
-        "nvfp4",
-        "pruned",
-        "ema",
-        "emaonly",
-        "scaled",
-        "ema-pruned",
+        *("fp32", "fp16", "bf16", "fp8_e4m3fn", "fp8_e4m3fn_scaled", "fp8_e4m3fn_fast", "fp8_e5m2", "fp8_scaled"),
+        *("nf4", "int8", "mxfp8", "nvfp4", "pruned", "ema", "emaonly", "scaled", "ema-pruned"),
     ]
 )
 QUANTS = st.sampled_from(["Q2_K", "Q3_K_S", "Q4_0", "Q4_K_M", "Q5_1", "Q6_K", "Q8_0", "IQ4_XS", "IQ3_XXS", "IQ4_NL"])

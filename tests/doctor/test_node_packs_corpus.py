@@ -32,9 +32,14 @@ def asked() -> tuple[tuple[dict[str, Any], dict[str, list[NodeUse]]], ...]:
     return tuple((entry, {node.type: list(node.uses) for node in nodes}) for entry, nodes in cases)
 
 
-def chosen(tmp_path: Path, *, heard: bool) -> Iterator[tuple[dict[str, Any], PackChoice]]:
+@cache
+def lists() -> PackDirectory:
+    return PackDirectory(Channel(str(MANAGER), web=None, cache=Path("/nowhere")))
+
+
+def chosen(*, heard: bool) -> Iterator[tuple[dict[str, Any], PackChoice]]:
     """Every custom node of the oracle with our choice; not `heard`, what the workflows say themselves is left out."""
-    directory = PackDirectory(Channel(str(MANAGER), web=None, cache=tmp_path))
+    directory = lists()
     for entry, uses in asked():
         kept = uses if heard else {kind: [replace(use, clue=PackClue()) for use in own] for kind, own in uses.items()}
         choices = directory.owners(
@@ -50,9 +55,9 @@ def plain(url: str | None) -> str:
 
 @needs_corpus
 @pytest.mark.parametrize("heard", [True, False], ids=["with the file's own word", "without it"])
-def test_show_1_repositories_are_right_and_nothing_is_picked_where_nobody_can_know(tmp_path: Path, heard: bool) -> None:
+def test_show_1_repositories_are_right_and_nothing_is_picked_where_nobody_can_know(heard: bool) -> None:
     right, wrong, picked = 0, [], []
-    for node, choice in chosen(tmp_path, heard=heard):
+    for node, choice in chosen(heard=heard):
         acceptable = set(map(plain, node["repo_acceptable"]))
         if not acceptable:
             picked += [node["type"]] if choice.repository else []
@@ -66,10 +71,10 @@ def test_show_1_repositories_are_right_and_nothing_is_picked_where_nobody_can_kn
 
 
 @needs_corpus
-def test_show_1_of_several_packs_none_is_picked_silently(tmp_path: Path) -> None:
+def test_show_1_of_several_packs_none_is_picked_silently() -> None:
     """A choice among several that neither the workflow nor a claim decides says that it is a guess, and lists all."""
     silent = []
-    for node, choice in chosen(tmp_path, heard=True):
+    for node, choice in chosen(heard=True):
         several = len(node["repo_candidates"]) > 1
         listed = {plain(repository) for repository in (choice.repository, *choice.alternatives)}
         if several and not set(map(plain, node["repo_candidates"])) <= listed:

@@ -64,6 +64,11 @@ def test_of_several_packs_the_first_listed_is_a_guess_with_the_others_beside_it(
     assert "guess" in choice.why
 
 
+def test_two_spellings_of_one_repository_are_one_pack() -> None:
+    twice = index_of({f"{GIT}/a/b": [["T"], {}], f"{GIT}/a/b.git": [["T"], {}], f"{GIT}/a/b/": [["T"], {}]}, None)
+    assert choose("T", [], twice).certain
+
+
 def test_a_pack_that_is_in_no_pack_list_comes_last() -> None:
     choice = choose("T", [], index({"a/unlisted": ["T"], "z/listed": ["T"]}, listed("z/listed")))
     assert place(choice) == "z/listed"
@@ -200,7 +205,10 @@ def test_a_pattern_that_fits_mostly_other_packs_types_is_not_believed() -> None:
 
 
 def test_a_few_foreign_types_do_not_speak_against_a_pattern() -> None:
-    rows = {"r/r": ([], {"nodename_pattern": r" \(rr\)$"}), "x/x": [f"{n} (rr)" for n in range(MIN_FITTING - 1)]}
+    rows: dict[str, Any] = {
+        "r/r": ([], {"nodename_pattern": r" \(rr\)$"}),
+        "x/x": [f"{n} (rr)" for n in range(MIN_FITTING - 1)],
+    }
     assert place(choose("Label (rr)", [], index(rows))) == "r/r"
 
 
@@ -231,7 +239,11 @@ def test_a_mark_that_two_packs_share_is_nobodys() -> None:
 
 def test_a_mark_of_a_declared_neighbour_is_followed_unless_the_list_speaks_against_it() -> None:
     rows = index({"m/marked": ["M"], "x/x": ["Foreign (Two)"]})
-    uses = {"One (Solo)": [PackClue(None, "m/marked")], "New (Solo)": [], "One (Two)": [PackClue(None, "m/marked")]}
+    uses: dict[str, list[PackClue]] = {
+        "One (Solo)": [PackClue(None, "m/marked")],
+        "New (Solo)": [],
+        "One (Two)": [PackClue(None, "m/marked")],
+    }
     alone = {kind: choose(kind, clues, rows) for kind, clues in {**uses, "New (Two)": []}.items()}
     company = company_of(alone, dict.fromkeys(alone, frozenset({"w"})))
     assert place(choose("New (Solo)", [], rows, company["New (Solo)"])) == "m/marked"

@@ -48,7 +48,7 @@ class StandIn:
         length = int(handler.headers.get("Content-Length") or 0)
         told = json.loads(handler.rfile.read(length)) if length else None
         self.asked.append((handler.command, handler.path, told))
-        unknown = (404, {}, {"message": "Node not found"})
+        unknown: tuple[int, dict[str, str], Any] = (404, {}, {"message": "Node not found"})
         status, headers, body = self.answers.get((handler.command, urlsplit(handler.path).path), unknown)
         sent = body if isinstance(body, bytes) else json.dumps(body).encode()
         handler.send_response(status)

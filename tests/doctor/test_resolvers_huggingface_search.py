@@ -218,6 +218,12 @@ def test_several_owners_with_equal_bytes_are_enough() -> None:
     assert sureness(place("a/x", short), place("b/y", short), name=short) < [AUTOMATIC], "many files are called so"
 
 
+def test_a_pickle_of_a_stranger_is_for_a_person() -> None:
+    pickle = NAME.replace(".safetensors", ".pt")
+    assert sureness(place("a/x", pickle), place("b/y", pickle), name=pickle) < [AUTOMATIC]
+    assert sureness(place("Kijai/x", pickle), name=pickle) >= [AUTOMATIC]
+
+
 def test_the_only_known_publisher_is_the_original() -> None:
     one, other = sureness(place("a/x", NAME, "b"), place("Kijai/y", NAME, "a"))
     assert one >= AUTOMATIC > other
@@ -275,6 +281,10 @@ def test_paths_speak_of_folders(path: str, folder: str | None, expected: Fit) ->
         ("umt5_xxl_fp8_e4m3fn_scaled.safetensors", ("umt5-xxl", "umt5")),
         ("flux1-dev-Q4_K_S.gguf", ("flux1-dev", "flux1")),
         ("wan2.1_t2v_1.3B_fp16.safetensors", ("wan2.1-t2v-1.3B", "wan2.1-t2v", "wan2.1")),
+        (
+            "NetaYumev35_all_in_one.safetensors",
+            ("NetaYumev35-all-in-one", "NetaYumev35-all-in", "NetaYumev35-all", "NetaYumev35", "NetaYume"),
+        ),
         ("4x-UltraSharp.pth", ("4x-UltraSharp", "UltraSharp")),
     ],
 )

@@ -4,7 +4,7 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,14 @@ from download_worker.web.session import Web
 from tests.hub import BEHAVIOURS, Hub, SizedPattern
 from tests.hub.behaviours import range_total_changed, redirect
 from tests.makers import html_page, safetensors_bytes
-from tests.worker import content_samples as made
-from tests.worker.content_samples import SAMPLES, Shapes
+from tests.worker import content_transformers as dit
+from tests.worker.content_adapters import attention_of, kohya
+from tests.worker.content_samples import SAMPLES, Sample, sdxl_checkpoint
+from tests.worker.content_shapes import Shapes, linear
 from tests.worker.test_content_formats import gguf, pair
 
 TWO_MIB = 2 * 1024 * 1024
+SAFETENSORS = [sample for sample in SAMPLES if sample.format is Format.SAFETENSORS]
 Look = Callable[..., Probe]
 
 
@@ -62,40 +65,44 @@ def publish(hub: Hub, shapes: Shapes, path: str = "/model.safetensors", *, missi
 
 
 def flux_lora() -> Shapes:
-    return made.kohya(made.attention_of(made.flux()))
+    return kohya(attention_of(dit.flux()))
 
 
 def test_show_7_a_wrong_slot_is_refused_before_download(hub: Hub, look: Look) -> None:
-    url = publish(hub, made.sdxl_checkpoint())
+    url = publish(hub, sdxl_checkpoint())
     found = look(url, "loras")
     assert found.fit.word is Word.NO and "checkpoint (sdxl)" in found.why
     assert hub.bytes_sent("/model.safetensors") <= TWO_MIB < (found.size_bytes or 0)
 
 
-def test_show_7_every_published_model_is_told_through_the_web_from_2_mib_at_most(hub: Hub, look: Look) -> None:
-    """The largest header of each kind; the rules themselves are tested without a network."""
-    largest = {}
-    for sample in SAMPLES:
-        if sample.format is Format.SAFETENSORS:
-            held = largest.get(sample.kind, sample)
-            largest[sample.kind] = max(held, sample, key=lambda each: len(each.make()))
-    for number, sample in enumerate(largest.values()):
+def told_through_the_web(hub: Hub, look: Look, samples: Iterable[Sample]) -> None:
+    for number, sample in enumerate(samples):
         path = f"/{number}.safetensors"
-        found = look(publish(hub, sample.make(), path, dtype="F16"))
-        assert (found.kind, found.family) == (sample.kind, sample.family), sample.label
+        prefix, size = prefix_of(sample.make(), **sample.metadata)
+        found = look(hub.publish(path, SizedPattern(size, prefix=prefix)))
+        assert (found.kind, found.family, found.size_bytes) == (sample.kind, sample.family, size), sample.label
         assert hub.bytes_sent(path) <= TWO_MIB
 
 
+def test_show_7_every_kind_is_told_through_the_web_from_2_mib_at_most(hub: Hub, look: Look) -> None:
+    told_through_the_web(hub, look, {sample.kind: sample for sample in SAFETENSORS}.values())
+
+
+@pytest.mark.slow
+def test_show_7_every_sample_is_told_through_the_web_from_2_mib_at_most(hub: Hub, look: Look) -> None:
+    told_through_the_web(hub, look, SAFETENSORS)
+
+
 def test_the_exact_size_comes_with_the_head_and_a_small_head_takes_one_question(hub: Hub, look: Look) -> None:
-    url = publish(hub, made.linear("redux_down", 4096, 12288) | made.linear("redux_up", 12288, 1152))
+    url = publish(hub, linear("redux_down", 4096, 12288) | linear("redux_up", 12288, 1152))
     found = look(url, "style_models")
-    _, size = prefix_of(made.linear("redux_down", 4096, 12288) | made.linear("redux_up", 12288, 1152))
+    _, size = prefix_of(linear("redux_down", 4096, 12288) | linear("redux_up", 12288, 1152))
     assert (found.kind, found.size_bytes, found.fit.word) == (Kind.STYLE_MODEL, size, Word.YES)
     assert [hit.headers["range"] for hit in hub.hits] == [f"bytes=0-{FIRST_BYTES - 1}"]
 
 
 def test_a_long_head_is_read_exactly_to_its_end(hub: Hub, look: Look) -> None:
-    shapes = made.flux()
+    shapes = dit.flux()
     prefix, _ = prefix_of(shapes)
     found = look(publish(hub, shapes), "diffusion_models")
     assert found.family is Family.FLUX and len(prefix) > FIRST_BYTES
@@ -109,10 +116,10 @@ def test_a_candidate_brings_its_own_name_and_folder(hub: Hub, look: Look) -> Non
 
 
 def test_a_host_that_ignores_ranges_is_hung_up_on(hub: Hub, look: Look) -> None:
-    url = publish(hub, made.flux())
+    url = publish(hub, dit.flux())
     hub.behave("/model.safetensors", BEHAVIOURS["range_ignored"])
     found = look(url, "diffusion_models")
-    assert found.family is Family.FLUX and found.size_bytes == prefix_of(made.flux())[1]
+    assert found.family is Family.FLUX and found.size_bytes == prefix_of(dit.flux())[1]
     assert len(hub.hits) == 1 and hub.bytes_sent("/model.safetensors") < 100_000_000
 
 
@@ -143,7 +150,7 @@ def test_a_file_with_more_bytes_than_its_header_describes_is_refused(hub: Hub, l
 
 
 def test_a_file_that_ends_within_its_header_is_refused(hub: Hub, look: Look) -> None:
-    prefix, _ = prefix_of(made.flux())
+    prefix, _ = prefix_of(dit.flux())
     found = look(hub.publish("/m.safetensors", prefix[:-100]), "loras")
     assert found.fit.word is Word.NO and "ends before its own header" in found.why
 
@@ -189,7 +196,7 @@ def test_an_unknown_architecture_is_never_refused(hub: Hub, look: Look) -> None:
 
 
 def test_a_gguf_tells_kind_and_family_and_a_cut_one_is_refused(hub: Hub, look: Look) -> None:
-    tensors = {name: (tuple(reversed(shape)), 8) for name, shape in made.flux().items()}
+    tensors = {name: (tuple(reversed(shape)), 8) for name, shape in dit.flux().items()}
     raw = gguf(tensors, [pair("general.architecture", "flux")])
     hub.publish("/flux.gguf", SizedPattern(13_000_000_000, prefix=raw))
     found = look(hub.url("/flux.gguf"), "unet_gguf")
@@ -251,7 +258,7 @@ def test_an_archive_without_its_end_is_refused(hub: Hub, look: Look) -> None:
 def test_trouble_on_the_way_is_could_not_look_and_never_a_refusal(
     hub: Hub, look: Look, behaviour: str, code: Code
 ) -> None:
-    url = publish(hub, made.flux())
+    url = publish(hub, dit.flux())
     hub.behave("/model.safetensors", BEHAVIOURS[behaviour])
     found = look(url, "loras")
     assert found.trouble is not None and found.trouble.code is code
@@ -260,7 +267,7 @@ def test_trouble_on_the_way_is_could_not_look_and_never_a_refusal(
 
 
 def test_h4_a_file_that_changes_between_two_reads_cannot_be_looked_at(hub: Hub, look: Look) -> None:
-    url = publish(hub, made.flux())
+    url = publish(hub, dit.flux())
     hub.behave("/model.safetensors", range_total_changed.after_request(1))
     assert look(url).trouble is not None
 

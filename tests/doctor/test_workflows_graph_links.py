@@ -113,9 +113,17 @@ def test_a_bypassed_node_whose_matching_input_is_free_drops_the_link() -> None:
 @pytest.mark.parametrize(("slot", "expected"), [(0, "first.ckpt"), (1, "second.ckpt"), (5, "first.ckpt")])
 def test_an_input_that_takes_anything_gets_the_same_slot_of_a_bypassed_node(slot: int, expected: str) -> None:
     inputs = [{"name": "a", "type": "INT", "link": 3}, {"name": "b", "type": "STRING", "link": 4}]
-    through = node(2, "Anything", mode=4, inputs=inputs)
+    through = node(2, "Anything", mode=4, inputs=inputs, outputs=[{"name": "out", "type": "STRING"}] * 6)
     links = [[3, 1, 0, 2, 0, "*"], [4, 7, 0, 2, 1, "*"], [5, 2, slot, 9, 0, "*"]]
     assert names(ui(text(1, "first.ckpt"), text(7, "second.ckpt"), through, taker(kind="*"), links=links)) == [expected]
+
+
+def test_a_bypassed_node_prefers_the_input_beside_its_output() -> None:
+    inputs = [{"name": "a", "type": "STRING", "link": 3}, {"name": "b", "type": "STRING,COMBO", "link": 4}]
+    through = node(2, "Anything", mode=4, inputs=inputs, outputs=[{"name": "out", "type": "STRING"}] * 2)
+    links = [[3, 1, 0, 2, 0, "*"], [4, 7, 0, 2, 1, "*"], [5, 2, 1, 9, 0, "*"]]
+    body = ui(text(1, "first.ckpt"), text(7, "second.ckpt"), through, taker(kind="STRING"), links=links)
+    assert names(body) == ["second.ckpt"]
 
 
 def test_a_muted_origin_drops_the_link_and_the_widget_sends_its_own_value() -> None:
@@ -226,6 +234,22 @@ def test_the_api_format_follows_the_same_switches_and_constants() -> None:
     assert [need.name for need in needs_of(graph_of_api(prompt), "w").models] == ["real.ckpt"]
 
 
+@pytest.mark.parametrize(("length", "expected"), [(10, ["real.ckpt"]), (120, [])])
+def test_switches_behind_switches_are_followed_as_far_as_is_reasonable(length: int, expected: list[str]) -> None:
+    """Each of them nests Python's own calls, and a file could hold a thousand."""
+    kind = "Any Switch (rgthree)"
+    drawn = [node(n, kind, inputs=[socket("any_01", n)]) for n in range(100, 100 + length)]
+    links = [[n, n - 1 if n > 100 else 1, 0, n, 0, "*"] for n in range(100, 100 + length)]
+    last = [5, 99 + length, 0, 9, 0, "*"]
+    assert names(ui(text(1, "real.ckpt"), *drawn, taker(), links=[*links, last])) == expected
+
+    prompt: Json = {"99": {"class_type": "PrimitiveString", "inputs": {"value": "real.ckpt"}}}
+    for n in range(100, 100 + length):
+        prompt[str(n)] = {"class_type": kind, "inputs": {"any_01": [str(n - 1), 0]}}
+    prompt["9"] = {"class_type": LOADER, "inputs": {"ckpt_name": [str(99 + length), 0]}}
+    assert [need.name for need in needs_of(graph_of_api(prompt), "w").models] == expected
+
+
 # Schema version 1
 
 
@@ -299,6 +323,19 @@ def test_a_primitive_inside_a_group_node_without_values_counts_as_it_was_drawn()
     loader = node(-1, LOADER, "staler.ckpt", index=1, inputs=[widget("ckpt_name", 99)])
     definition = group(primitive, loader, links=[[0, 0, 1, 0, 3, "COMBO"]])
     assert names(ui(node(7, "workflow>g"), **definition)) == ["drawn.ckpt"]
+
+
+def test_only_the_fed_widget_of_a_grouped_loader_has_no_value_in_its_instance() -> None:
+    primitive = node(-1, "PrimitiveNode", "stale.ckpt", "fixed", index=0)
+    values = ["staler.ckpt", "Baked VAE", -1, "stale.safetensors", 1, 1]
+    loader = node(-1, "Efficient Loader", *values, index=1, inputs=[widget("ckpt_name")])
+    definition = group(primitive, loader, links=[[0, 0, 1, 0, 3, "COMBO"]])
+    instance = node(7, "workflow>g", "real.ckpt", "fixed", "Baked VAE", -1, "real.safetensors", 1, 1)
+    found = needs_of(graph_of_ui(ui(instance, **definition)), "w").models
+    assert sorted((need.folder, need.name) for need in found) == [
+        ("checkpoints", "real.ckpt"),
+        ("loras", "real.safetensors"),
+    ]
 
 
 def test_a_group_node_inside_a_subgraph_is_unfolded_too() -> None:

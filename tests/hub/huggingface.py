@@ -94,7 +94,10 @@ class Asked:
 
 @dataclass
 class Trouble:
-    """How it fails: a status, or silence. `times` None is for ever; `only` chooses requests by a part of `str(asked)`."""
+    """How it fails: by a status, or `held` in silence. `times` None is for ever.
+
+    `only` chooses requests by a part of `str(asked)`, for example "author=Kijai" or "/resolve/".
+    """
 
     status: int = 500
     headers: Headers = field(default_factory=dict)

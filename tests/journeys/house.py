@@ -73,6 +73,20 @@ class Said:
         return str(error["code"])
 
 
+def _channel(folder: Path) -> Path:
+    """Lists of ComfyUI-Manager that know one pack and no model."""
+    folder.mkdir()
+    pack = "https://github.com/somebody/ComfyUI-Known"
+    lists = {
+        "extension-node-map.json": {pack: [["KnownNode"], {"title_aux": "Known"}]},
+        "custom-node-list.json": {"custom_nodes": [{"title": "Known", "reference": pack, "files": [pack]}]},
+        "model-list.json": {"models": []},
+    }
+    for name, document in lists.items():
+        (folder / name).write_text(json.dumps(document), encoding="utf-8")
+    return folder
+
+
 class House:
     def __init__(self, folder: Path, home_name: str = "home") -> None:
         self.folder = folder
@@ -92,6 +106,9 @@ class House:
             "TMPDIR": str(self.notes),
             "COMFYUI_PATH": str(self.comfyui),
             "HF_ENDPOINT": self.hub.base,
+            "CIVITAI_ENDPOINT": self.hub.base,
+            "COMFY_REGISTRY_ENDPOINT": self.hub.base,
+            "COMFYUI_MANAGER_CHANNEL": str(_channel(folder / "channel")),
             "COMFY_DOCTOR_HOME": str(self.home),
             "COMFY_DOCTOR_ALLOW_HOSTS": "127.0.0.1",
             "COMFY_DOCTOR_HEARTBEAT_SECONDS": "0.2",

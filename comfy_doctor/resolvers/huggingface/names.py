@@ -26,6 +26,7 @@ _FORM = re.compile(
     r"|i?q\d\w*|k|[01]|s|m|xs|xxs|rank\d*|r\d+|dim\d+|comfyui|comfy|safetensors)\Z",
     re.IGNORECASE,
 )
+_VERSION = re.compile(r"(?<=[a-zA-Z]{4})[vV][\d.]+\Z")
 _SPLIT = re.compile(r"[-_ ()\[\]+,]+")
 
 _FOLDER_WORDS = MappingProxyType(
@@ -75,7 +76,7 @@ def queries_for(name: str) -> tuple[str, ...]:
     telling = sorted(telling_words(f"{stem}.x"), key=len, reverse=True)
     wanted = ["-".join(parts[:count]) for count in (len(parts), 3, 2) if count <= len(parts)]
     wanted += [next((part for part in parts if word in part.lower()), word) for word in telling[:1]]
-    wanted += parts[:1]
+    wanted += [_VERSION.sub("", part) or part for part in parts[:1]]
     short = (text.strip(".") for text in wanted)
     fit_ones = (text for text in short if MIN_QUERY_CHARS <= len(text) <= MAX_QUERY_CHARS)
     return tuple({text.lower(): text for text in fit_ones}.values())[:MAX_QUERIES]

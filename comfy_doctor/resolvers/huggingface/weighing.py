@@ -31,6 +31,7 @@ OTHER_FOLDER = 0.5
 AMBIGUOUS = 0.5
 GENERIC = 0.3
 MAX_SHOWN = 6
+_RUNS_NOTHING = (".safetensors", ".sft", ".gguf")
 _RANKS = {owner.lower(): rank for rank, owner in enumerate(PUBLISHERS)}
 
 
@@ -139,6 +140,8 @@ def _sureness(
 def _sureness_of_the_only_one(need: Need, group: Group) -> tuple[float, tuple[str, ...]]:
     if group.published:
         return (PUBLISHER_AND_OTHERS if len(group.owners) > 1 else PUBLISHER), ("from a known publisher",)
+    if not need.filename.lower().endswith(_RUNS_NOTHING):
+        return ONE_STRANGER, ("a format that can run code, from nobody who is known",)
     if len(group.owners) > 1 and is_telling(need.filename):
         return SEVERAL_OWNERS, (f"{len(group.owners)} owners have the same bytes under this name",)
     if any(named_after(place.repo.id, need.filename) for place in group.places):

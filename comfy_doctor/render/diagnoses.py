@@ -1,0 +1,94 @@
+"""A diagnosis for people: what is missing first, each with what is known of it, then the node packs, then the sum."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from comfy_doctor.render.words import TONES, entry, many
+from download_worker.report import Report
+from download_worker.text import safe_text
+
+_ORDER = ("missing", "unknown", "elsewhere", "present")
+_SHOWN_USERS = 2
+_SHOWN_TYPES = 8
+
+Json = Mapping[str, Any]
+
+
+def diagnosis(report: Report) -> RenderableType | None:
+    data = report.data
+    models = [model for model in data["models"] if model["active"] or model["state"] != "missing"]
+    models.sort(key=lambda model: (_ORDER.index(model["state"]), model["folder"] or "", model["name"]))
+    return Group(*map(_model, models), *packs(data["nodes"]), _summary(data))
+
+
+def _model(model: Json) -> Text:
+    sign, tone = TONES[model["state"]]
+    if not model["active"]:
+        sign, tone = "–", "dim"
+    notes = [note for note in [_note(model)] if note]
+    return entry(sign, tone, f"{model['folder'] or '?'}/{model['name']}", _users(model), notes)
+
+
+def _users(model: Json) -> str:
+    files = sorted({use["workflow"].rpartition("/")[2] for use in model["needed_by"]})
+    more = f" and {len(files) - _SHOWN_USERS} more" if len(files) > _SHOWN_USERS else ""
+    muted = "" if model["active"] else ", muted there"
+    return f"for {', '.join(files[:_SHOWN_USERS])}{more}{muted}" if files else ""
+
+
+def _note(model: Json) -> str:
+    """That a missing file is not in its folder says the sign already; what comes after that is news."""
+    reason = str(model["reason"])
+    if model["state"] == "missing" and reason.startswith("not in "):
+        return reason.partition("; ")[2]
+    return "" if model["state"] == "present" and not model["relink"] else reason
+
+
+def packs(nodes: list[Json]) -> Iterator[Text]:
+    """Missing node types by the pack that brings them, and those that nobody knows."""
+    missing: dict[str, list[str]] = defaultdict(list)
+    unknown: list[str] = []
+    for node in nodes:
+        if not node["active"] or node["state"] not in ("missing", "unknown"):
+            continue
+        pack = node["pack"] or {}
+        name = pack.get("repository") or pack.get("id")
+        if name and node["state"] == "missing":
+            missing[name + (" (a guess)" if node.get("guess") else "")].append(node["type"])
+        else:
+            unknown.append(node["type"])
+    for name, types in sorted(missing.items()):
+        yield entry("✗", "red", name, f"node pack of {_types(types)}")
+    if unknown:
+        yield entry("?", "yellow", _types(unknown), "node types whose pack nobody knows")
+
+
+def _types(types: list[str]) -> str:
+    more = f" and {len(types) - _SHOWN_TYPES} more" if len(types) > _SHOWN_TYPES else ""
+    return ", ".join(types[:_SHOWN_TYPES]) + more
+
+
+def _summary(data: Json) -> Text:
+    active = [model for model in data["models"] if model["active"]]
+    here = sum(model["state"] == "present" for model in active)
+    files = [workflow for workflow in data["workflows"] if workflow["format"] != "not_a_workflow"]
+    line = Text(f"{many(len(files), 'workflow')}, {many(len(active), 'model')} needed: {here} here")
+    for state, word in (("elsewhere", "elsewhere"), ("missing", "missing"), ("unknown", "could not be looked for")):
+        number = sum(model["state"] == state for model in active)
+        if number:
+            line.append(f", {number} {word}", style=TONES[state][1])
+    missing = sum(node["active"] and node["state"] == "missing" for node in data["nodes"])
+    if missing:
+        line.append(f"; {many(missing, 'node type')} missing", style="red")
+    if data["self_fetching"]:
+        line.append(f"; {len(data['self_fetching'])} more are fetched by their nodes on the first run")
+    for workflow in data["workflows"]:
+        if workflow["error"]:
+            line.append(f"\n{safe_text(workflow['path'])}: {safe_text(workflow['error'])}", style="red")
+    return line
