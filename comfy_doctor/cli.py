@@ -117,7 +117,8 @@ def diagnose(
         raise typer.BadParameter("--watch names the one folder that is watched")
     private_umask()
     shown = wiring.reporter(as_json=common.json, quiet=common.quiet, color=not common.no_color)
-    return wiring.watch(_desk(common), watch, shown, apply=apply)
+    tell = wiring.narrator(quiet=common.quiet, color=not common.no_color, ask=False, agreed=apply).say
+    return wiring.watch(_desk(common), watch, shown, tell, apply=apply)
 
 
 @verb(app, Manners, _render, "plan")

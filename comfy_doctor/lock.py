@@ -11,6 +11,7 @@ from comfy_doctor.diagnose import Diagnosis, ModelFinding, NodeFinding, State
 from comfy_doctor.findings import ExitCode, Report
 from comfy_doctor.manifests.lock_file import LockedModel, LockedUse, lock_text
 from comfy_doctor.manifests.manifest import MAX_SOURCES, LockedPack
+from comfy_doctor.needs import Criticality
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 from download_worker.jobs.counter import Counter
 from download_worker.jobs.job import Status
@@ -28,7 +29,8 @@ def lock(
     diagnosis: Diagnosis, packs: Sequence[InstalledPack], output: Path, digest_of: DigestOf, sources_of: SourcesOf
 ) -> Report:
     """Raises DoctorTrouble(bad_lock) where the file cannot be written."""
-    models = [_model(model, digest_of, sources_of) for model in diagnosis.models if model.need.folder]
+    wanted = [model for model in diagnosis.models if model.need.folder and (model.need.active or model.path)]
+    models = [_model(model, digest_of, sources_of) for model in wanted]
     text = lock_text(models, _used_packs(diagnosis.nodes, packs), diagnosis.install.version)
     _write(output, text)
     absent = [model.name for model in models if model.sha256 is None]
@@ -58,7 +60,7 @@ def _model(model: ModelFinding, digest_of: DigestOf, sources_of: SourcesOf) -> L
         sha256=digest,
         size=size,
         sources=_sources(model, digest, sources_of)[:MAX_SOURCES],
-        criticality=need.criticality,
+        criticality=need.criticality if need.active else Criticality.OPTIONAL,
         used_by=tuple(
             LockedUse(workflow=Path(u.workflow).name, node_id=u.node_id, node_type=u.node_type, input=u.input)
             for u in sorted(need.uses, key=lambda use: (use.workflow, use.node_id))

@@ -107,6 +107,7 @@ def watch(
     shows: Shows,
     stop: threading.Event,
     *,
+    tell: Callable[[str], None] = lambda text: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Report:
     """Until `stop` is set. Raises DoctorTrouble(bad_watch) when there is no such folder."""
@@ -117,6 +118,7 @@ def watch(
     touched: set[Path] = set()
     swept_at = now()
     with _events(folder, touched) as heard:
+        tell(f"watching {folder}: end it with Ctrl-C")
         while not stop.wait(TURN_SECONDS):
             if now() - swept_at >= (SWEEP_SECONDS if heard else DEAF_SWEEP_SECONDS):
                 swept_at = now()

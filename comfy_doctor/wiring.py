@@ -314,7 +314,7 @@ def lock(here: Desk, paths: Sequence[str], output: Path) -> Report:
         )
 
 
-def watch(here: Desk, folder: Path, shown: Shows, *, apply: bool) -> Report:
+def watch(here: Desk, folder: Path, shown: Shows, tell: Tell, *, apply: bool) -> Report:
     """Until interrupted. Raises DoctorTrouble(bad_watch)."""
     import threading
 
@@ -341,7 +341,7 @@ def watch(here: Desk, folder: Path, shown: Shows, *, apply: bool) -> Report:
             whole,
         )
 
-    return watch(folder, look, shown, threading.Event())
+    return watch(folder, look, shown, threading.Event(), tell=tell)
 
 
 def reporter(*, as_json: bool, quiet: bool, color: bool) -> Shows:

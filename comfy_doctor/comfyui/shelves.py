@@ -102,7 +102,7 @@ class Inventory:
         if shelf.unread:
             return Lookup(State.UNKNOWN, f"cannot read {shelf.unread[0]}")
         missing = Lookup(State.MISSING, f"not in {_searched(self._install, folder)}")
-        nearby = self.in_another_folder(folder, name)
+        nearby = self._in_another_folder(name)
         if nearby is None:
             return missing
         reason = f"{missing.reason}; a file of this name is at {nearby}, where this loader does not look"
@@ -115,15 +115,14 @@ class Inventory:
         exact = [listed for listed in found if f"/{listed}".endswith(f"/{name}")]
         return everything.files[min(exact)] if exact else None
 
-    def in_another_folder(self, folder: str, name: str) -> Path | None:
-        """The same file name in a model folder that a loader of this one does not look into."""
+    def _in_another_folder(self, name: str) -> Path | None:
+        """The same file name in another model folder, for a name that its own folder has nowhere."""
         filename = name.rpartition("/")[2]
         if is_generic(filename):
             return None
         everything = self._everything()
-        found = [everything.files[listed] for listed in everything.by_filename.get(filename.lower(), ())]
-        roots = self._install.roots(folder)
-        return min((path for path in found if not any(path.is_relative_to(root) for root in roots)), default=None)
+        found = everything.by_filename.get(filename.lower(), ())
+        return everything.files[min(found)] if found else None
 
     def _everything(self) -> Shelf:
         if self._all is None:

@@ -103,8 +103,5 @@ def _places_of_id(pack_id: str, owners: Sequence[str], index: PackIndex) -> list
         return [(repository, Word.NAMED) for repository in registering or named]
     by_id = index.ids.get(pack_id.lower(), ())
     resembling = [*named, *index.likes.get(like, ())] if like else []
-    meant = [owner for owner in owners if owner in resembling or owner in by_id]
-    if len(meant) == 1:
-        return [(meant[0], Word.REGISTERS)]
     word = Word.LISTED_ID if len(by_id) == 1 and set(resembling) <= set(by_id) else Word.RESEMBLES
     return [(repository, word) for repository in dict.fromkeys((*by_id, *resembling))]

@@ -78,7 +78,7 @@ def choose(node_type: str, clues: Sequence[PackClue], index: PackIndex, company:
     claims = claims_of(clues, tuple(dict.fromkeys((*index.preempted.get(node_type, ()), *owners))), index)
     strong = [claim for claim in claims if claim.word >= Word.NAMED]
     if strong:
-        return _claimed(strong[0], claims, owners)
+        return _claimed(strong, owners, claims)
     if node_type in index.core:
         return PackChoice(id=CORE_ID, came_from="manager-map", why="another version of ComfyUI itself brings it")
     choice = _listed(node_type, owners, index, company) or _marked(node_type, index, company)
@@ -90,12 +90,14 @@ def choose(node_type: str, clues: Sequence[PackClue], index: PackIndex, company:
     return _with_others(_weakly_claimed(claims, clues), index.matching(node_type)[1])
 
 
-def _claimed(claim: Claim, claims: Sequence[Claim], owners: Sequence[str]) -> PackChoice:
+def _claimed(strong: Sequence[Claim], owners: Sequence[str], claims: Sequence[Claim]) -> PackChoice:
+    claim = strong[0]
+    divided = len(strong) > 1 and strong[1].word is claim.word
     registers = claim.word is Word.REGISTERS
     why = "the workflow names this pack, " + (
         "which registers it" if registers else "whose types the lists know not all"
     )
-    choice = PackChoice(claim.repository, claim.id, claim.version, "workflow", why=why)
+    choice = PackChoice(claim.repository, claim.id, claim.version, "workflow", why=why, guess=divided)
     return _with_others(choice, (*owners, *(other.repository for other in claims)))
 
 

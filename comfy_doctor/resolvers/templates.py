@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -27,9 +27,12 @@ from comfy_doctor.resolvers.resolver import Answer, Quest, Word
 from comfy_doctor.sites import HubFile, place_of, site_of
 from comfy_doctor.workflows.containers import Unreadable
 from comfy_doctor.workflows.documents import find_workflow, parse
-from comfy_doctor.workflows.graph import TooLarge
+from comfy_doctor.workflows.graph import Graph, TooLarge
+from comfy_doctor.workflows.names import strings_in
+from comfy_doctor.workflows.note_links import links_in
 from comfy_doctor.workflows.ui_graph import graph_of_ui
 from comfy_doctor.workflows.wanted import needs_of
+from download_worker.jobs.places import FOLDERS
 from download_worker.leash import Leash
 from download_worker.text import safe_text
 
@@ -40,10 +43,12 @@ MAX_TEMPLATE_BYTES = 16 * 1024 * 1024
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 
 ONLY_PLACE = 0.92
+ONLY_NOTED = 0.85
 ONE_OF_SEVERAL = 0.8
 ANOTHER_NAME = 0.6
 """The template's URL ends in another file name, and other templates name other URLs: one of them is a slip."""
 GUESSED_FOLDER = 0.7
+_NOTES = frozenset({"Note", "MarkdownNote"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +61,15 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One URL that a template names for a model; `template` is the first one that does."""
+    """One URL that a template names for a model; `template` is the first that does."""
 
     folder: str
     name: str
     url: str
     sha256: str | None
     template: str
+    declared: bool = True
+    """In its metadata, which names the folder too; else only its notes link to it."""
 
 
 class CouldNotRead(Exception):
@@ -110,28 +117,55 @@ class Templates:
         return fresh
 
 
-def read_templates(folder: Traversable, leash: Leash) -> Iterator[Place]:
-    """Every place that a template names, once per (folder, name, place). Raises Interrupted, OSError."""
-    seen: set[tuple[str, str, tuple[str, ...]]] = set()
+def read_templates(folder: Traversable, leash: Leash) -> list[Place]:
+    """Every place that a template names, once per (folder, name, place). Raises Interrupted, OSError.
+
+    Metadata says for certain which file is meant; links in notes count for the files that no metadata speaks of.
+    """
+    found: dict[tuple[str, str, tuple[str, ...]], Place] = {}
     for template in sorted(folder.iterdir(), key=lambda entry: entry.name):
         leash.check()
-        for need in _needs_in(template) if template.name.endswith(".json") else ():
-            for candidate in need.candidates:
-                key = (candidate.folder, need.filename, place_of(candidate.url))
-                if candidate.source == "embedded" and key not in seen:
-                    seen.add(key)
-                    yield Place(candidate.folder, need.filename, candidate.url, candidate.sha256, template.name)
+        graph = _graph_in(template) if template.name.endswith(".json") else None
+        for place in (*_declared(graph, template.name), *_noted(graph, template.name)) if graph is not None else ():
+            key = (place.folder, place.name, place_of(place.url))
+            if key not in found or (place.declared and not found[key].declared):
+                found[key] = place
+    declared = {(place.folder, place.name) for place in found.values() if place.declared}
+    return [place for place in found.values() if place.declared or (place.folder, place.name) not in declared]
 
 
-def _needs_in(template: Traversable) -> Iterable[Need]:
+def _graph_in(template: Traversable) -> Graph | None:
     with template.open("rb") as file:
         text = file.read(MAX_TEMPLATE_BYTES + 1)
     try:
         found = find_workflow(parse(text)) if len(text) <= MAX_TEMPLATE_BYTES else None
-        return needs_of(graph_of_ui(found[1]), template.name).models if found and found[0] == "ui" else ()
+        return graph_of_ui(found[1]) if found and found[0] == "ui" else None
     except (Unreadable, TooLarge) as error:
         logger.debug("the template {} is skipped: {}", template.name, error)
-        return ()
+        return None
+
+
+def _declared(graph: Graph, template: str) -> Iterator[Place]:
+    for need in needs_of(graph, template).models:
+        for candidate in need.candidates:
+            if candidate.source == "embedded":
+                yield Place(candidate.folder, need.filename, candidate.url, candidate.sha256, template)
+
+
+def _noted(graph: Graph, template: str) -> Iterator[Place]:
+    values = (value.value for node in graph.nodes if node.type in _NOTES for value in node.values)
+    for text in (text for value in values for text in strings_in(value)):
+        for link in links_in(text.text):
+            folder = _folder_in(link.url) or link.folder
+            if link.filename and folder:
+                yield Place(folder, link.filename, link.url, None, template, declared=False)
+
+
+def _folder_in(url: str) -> str | None:
+    """The model folder that a repository keeps this file in: `split_files/vae/ae.safetensors`."""
+    site = site_of(url)
+    parents = site.path.split("/")[:-1] if isinstance(site, HubFile) else []
+    return next((parent for parent in reversed(parents) if parent in FOLDERS), None)
 
 
 def _answer(need: Need, named: Sequence[Place], bundle: Bundle) -> Answer:
@@ -145,8 +179,9 @@ def _answer(need: Need, named: Sequence[Place], bundle: Bundle) -> Answer:
 
 
 def _candidate(need: Need, place: Place, *, alone: bool) -> Candidate:
-    evidence = [f"the official template {safe_text(place.template, max_chars=80)} names this URL for it"]
-    sure = ONLY_PLACE
+    says = "names this URL for it" if place.declared else "links to it in a note"
+    evidence = [f"the official template {safe_text(place.template, max_chars=80)} {says}"]
+    sure = ONLY_PLACE if place.declared else ONLY_NOTED
     if not alone:
         sure = ONE_OF_SEVERAL if _ends_in(place.url) == place.name else ANOTHER_NAME
         evidence.append("other official templates name other URLs")
@@ -186,15 +221,15 @@ def _read(path: Path, wanted: str) -> tuple[Place, ...] | None:
 
 def _place(row: Any) -> Place:
     """Raises ValueError or TypeError for what is no row of ours."""
-    folder, name, url, sha256, template = row
+    folder, name, url, sha256, template, declared = row
     if not all(isinstance(text, str) for text in (folder, name, url, template, sha256 or "")):
         raise ValueError("a row is not made of text")
-    return Place(folder, name, url, sha256, template)
+    return Place(folder, name, url, sha256, template, declared is True)
 
 
 def _write(path: Path, of: str, places: Iterable[Place]) -> None:
     """In one step, so that nobody reads half of it; that it cannot be written costs a second the next time."""
-    rows = [[place.folder, place.name, place.url, place.sha256, place.template] for place in places]
+    rows = [astuple(place) for place in places]
     fresh = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -193,7 +193,7 @@ def test_a_host_that_fails_again_and_again_is_left_alone(hub: HuggingFace, clock
     asking = make()
     for number in range(6):
         assert fails(lambda number=number: asking.asker.json(f"{INFO}?{number}")).code is Code.SERVER_ERROR  # type: ignore[misc]
-    assert len(hub.requests) == 4
+    assert len(hub.requests) == 4 and asking.pauses == [1.0, 1.0], "each question a second time, then no more"
     assert "rests" in fails(lambda: asking.asker.json(INFO)).message
     hub.trouble = None
     clock.advance(61)
@@ -218,7 +218,7 @@ def test_trouble_is_never_kept(hub: HuggingFace, make: Make) -> None:
 def test_an_answer_that_never_ends_is_cut(hub: HuggingFace, make: Make) -> None:
     hub.trouble = Trouble(held=True)
     trouble = fails(lambda: make(question_seconds=0.05).asker.json(INFO))
-    assert trouble.code is Code.STALLED
+    assert trouble.code is Code.STALLED and "within 0.05 seconds" in trouble.message
 
 
 def test_offline_only_what_is_kept_is_told_whatever_its_age(hub: HuggingFace, clock: FakeClock, make: Make) -> None:
@@ -265,6 +265,20 @@ def test_a_pulled_leash_ends_all(hub: HuggingFace, make: Make) -> None:
         asker.side_by_side(lambda number: asker.json(f"{INFO}?{number}", leash=leash), range(20))
     puller.join()
     assert len(hub.requests) == 2
+
+
+def test_the_first_failure_ends_what_has_not_begun(make: Make) -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            raise ValueError(number)
+        threading.Event().wait(0.005)  # long enough for the failure to be noticed
+
+    with pytest.raises(ValueError, match="0"):
+        make(at_once=2).asker.side_by_side(work, range(40))
+    assert len(begun) < 40
 
 
 def test_what_several_want_at_once_is_asked_once(hub: HuggingFace, make: Make) -> None:

@@ -132,7 +132,12 @@ def test_a_commit_is_found_wherever_git_keeps_it(tmp_path: Path) -> None:
     write(linked / ".git", f"gitdir: {tmp_path}/packed/.git/worktrees/linked\n")
     write(tmp_path / "packed/.git/worktrees/linked/HEAD", "ref: refs/heads/main\n")
     write(tmp_path / "packed/.git/worktrees/linked/commondir", "../..\n")
-    assert [head_commit(folder) for folder in (detached, packed, linked)] == [COMMIT] * 3
+    loose = checkout(tmp_path / "loose")
+    beside = tmp_path / "beside"
+    write(beside / ".git", f"gitdir: {loose}/.git/worktrees/beside\n")
+    write(loose / ".git/worktrees/beside/HEAD", "ref: refs/heads/main\n")
+    write(loose / ".git/worktrees/beside/commondir", "../..\n")
+    assert [head_commit(folder) for folder in (detached, packed, linked, beside)] == [COMMIT] * 4
     assert origin_url(linked) == "https://github.com/owner/pack"
 
 

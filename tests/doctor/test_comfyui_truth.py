@@ -250,6 +250,14 @@ def test_a_linked_models_folder_is_the_folder_that_the_server_searches(tmp_path:
     assert found.cause is Cause.STALE_LIST
 
 
+def test_a_server_that_names_its_folders_by_a_link_searches_their_target(tmp_path: Path) -> None:
+    place(tmp_path / "real/models/loras/a.safetensors")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    install, server = Install(tmp_path / "real"), serving(tmp_path / "link", "loras", (), "LoraLoader", "lora_name")
+    assert Truth(install, server).relation is Relation.SAME
+    assert both(install, server, need(*LORA)).cause is Cause.STALE_LIST
+
+
 def test_a_loader_that_offers_less_than_its_folder_is_the_cause(tmp_path: Path) -> None:
     place(tmp_path / "models/loras/a.safetensors")
     server = serving(tmp_path, "loras", ("a.safetensors",), "LoraLoader", "lora_name")
@@ -360,6 +368,12 @@ def test_one_input_that_does_not_list_it_stops_a_need_of_two(tmp_path: Path) -> 
     uses = tuple(Use("w.json", kind, kind, "x", True, "a.safetensors") for kind in ("A", "B"))
     wanted = Need("loras", "a.safetensors", uses)
     assert both(Install(tmp_path), Server("http://x", classes=classes), wanted).state is State.MISSING
+
+
+def test_what_only_bypassed_nodes_ask_for_is_looked_up_too(tmp_path: Path) -> None:
+    server = serving(tmp_path, "loras", ("a.safetensors",), "LoraLoader", "lora_name")
+    use = Use("w.json", "1", "LoraLoader", "lora_name", active=False, written="a.safetensors")
+    assert both(Install(tmp_path), server, Need("loras", "a.safetensors", (use,))).listed is True
 
 
 def test_without_a_server_the_disk_alone_decides(tmp_path: Path) -> None:

@@ -150,7 +150,8 @@ def test_a_list_without_end_is_cut(tmp_path: Path, hub: Hub, monkeypatch: pytest
     file = Channel(where, web=web(), cache=tmp_path, clock=FakeClock()).file(NODE_MAP)
     assert file.document is None and "50000 bytes" in (file.trouble or "")
     big = lay(tmp_path / "big", {"x": "y" * 60_000}, clock=FakeClock())
-    assert Channel(str(big), web=None, cache=tmp_path).file(NODE_MAP).document is None
+    cut = Channel(str(big), web=None, cache=tmp_path).file(NODE_MAP)
+    assert cut.document is None and "more than 50000 bytes" in (cut.trouble or "")
     assert MAX_LIST_BYTES == 32 * 1024 * 1024
 
 

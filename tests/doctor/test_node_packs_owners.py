@@ -178,6 +178,16 @@ def test_the_word_of_most_nodes_counts() -> None:
     assert choose("TeaCache", clues, TEACACHE).version == "2.0"
 
 
+def test_nodes_that_name_two_packs_make_a_guess() -> None:
+    clues = [PackClue(None, "old/accel"), PackClue("teacache"), PackClue("teacache")]
+    choice = choose("TeaCache", clues, TEACACHE)
+    assert (place(choice), others(choice), choice.guess) == ("w/ComfyUI-TeaCache", ["old/accel"], True)
+
+
+def test_comfyuis_own_id_names_no_pack() -> None:
+    assert choose("New", [PackClue("comfy-core", None, "0.3.64")], TEACACHE).public() is None
+
+
 def test_a_renamed_id_is_kept_beside_the_only_pack_that_brings_the_type() -> None:
     choice = choose("T", [PackClue("new-name", None, "3.1")], index({"a/old-name": ["T"]}))
     assert (place(choice), choice.id, choice.version, choice.came_from) == (

@@ -246,6 +246,12 @@ def test_an_id_in_another_spelling_is_followed(stand_in: StandIn, registry: Regi
     assert found is not None and (found.id, found.repository) == ("comfyui-loopstrip", "https://github.com/a/b")
 
 
+def test_a_pack_that_was_not_asked_for_is_left_out(stand_in: StandIn, registry: Registry) -> None:
+    stand_in.put("/nodes", {"nodes": [{"id": "a"}, {"id": "sponsored"}, 7, {}]})
+    assert registry.packs(["a", "b"]) == Sight({"a": RegistryPack("a", "a", None)})
+    assert parse_qs(urlsplit(stand_in.asked[0][1]).query)["node_id"] == ["a", "b"]
+
+
 def test_versions_are_asked_for_in_every_state(stand_in: StandIn, registry: Registry) -> None:
     states = ["Active", "Pending", "Flagged", "Banned", "Deleted"]
     rows = [{"version": f"{n}.0", "status": f"NodeVersionStatus{state}"} for n, state in enumerate(states)]

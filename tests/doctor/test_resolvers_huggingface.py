@@ -62,7 +62,11 @@ def quest(
     url: str | None = None, *, source: Source = "embedded", name: str = "ae.safetensors", hints: tuple[str, ...] = ()
 ) -> Quest:
     need = Need("vae", name, (), hints=hints)
-    known = () if url is None else (Candidate(url, url.rpartition("/")[2], "vae", source, evidence=("named",)),)
+    known = (
+        ()
+        if url is None
+        else (Candidate(url, url.rpartition("/")[2], "vae", source, confidence=0.8, evidence=("named",)),)
+    )
     return Quest(need, known)
 
 

@@ -21,9 +21,9 @@ NAME = "harbor_fp8.safetensors"
 
 
 def template(
-    folder: Path, file: str, *urls: str, name: str = NAME, directory: str = "checkpoints", **more: Any
+    folder: Path, file: str, *urls: str, name: str = NAME, directory: str = "checkpoints", note: str = "", **more: Any
 ) -> None:
-    """A workflow of one checkpoint loader whose metadata names these URLs."""
+    """A workflow of one checkpoint loader whose metadata names these URLs, and with a note."""
     models = [{"name": name, "url": url, "directory": directory, **more} for url in urls]
     node = {
         "id": 1,
@@ -34,8 +34,9 @@ def template(
         "properties": {"models": models},
         "widgets_values": [name],
     }
+    written = {"id": 2, "type": "MarkdownNote", "mode": 0, "properties": {}, "widgets_values": [note]}
     folder.mkdir(exist_ok=True)
-    (folder / file).write_text(json.dumps({"nodes": [node], "links": [], "version": 0.4}))
+    (folder / file).write_text(json.dumps({"nodes": [node, written], "links": [], "version": 0.4}))
 
 
 @pytest.fixture
@@ -101,6 +102,21 @@ def test_a_digest_of_the_templates_is_a_publishers(tmp_path: Path) -> None:
     assert (found.sha256, found.proof) == ("a" * 64, "A")
 
 
+def test_what_only_a_note_links_to_is_shown_and_its_repository_tells_the_folder(folder: Path) -> None:
+    url = f"{HUB}/split_files/vae/harbor_vae_bf16.safetensors"
+    template(folder, "b.json", note=f"**loras**\n- [one]({url})\n- [two]({HUB}/harbor_lora.safetensors)")
+    (found,) = asked(folder, name="harbor_vae_bf16.safetensors", folder="vae").candidates
+    assert (found.url, found.confidence < AUTOMATIC) == (url, True)
+    assert "note" in found.evidence[0]
+    assert asked(folder, name="harbor_lora.safetensors", folder="loras").word is Word.FOUND
+
+
+def test_a_note_says_nothing_beside_metadata(folder: Path) -> None:
+    template(folder, "0.json", note=f"checkpoints\n{HUB}/{NAME}\nhttps://huggingface.co/o/r/resolve/main/{NAME}")
+    (found,) = asked(folder).candidates
+    assert (found.url, found.confidence) == (f"{HUB}/{NAME}", 0.92)
+
+
 def test_files_that_are_no_workflows_are_passed_over(folder: Path) -> None:
     (folder / "index.json").write_text("[]")
     (folder / "broken.json").write_text("{")
@@ -127,7 +143,7 @@ def test_the_index_is_kept_until_the_templates_change(folder: Path, tmp_path: Pa
         b"[]",
         b'{"format": 1}',
         b'{"format": 1, "version": "1", "places": [[1, 2]]}',
-        b'{"format": 1, "version": "1", "places": [[1, 2, 3, 4, 5]]}',
+        b'{"format": 1, "version": "1", "places": [[1, 2, 3, 4, 5, true]]}',
         b"\xff",
     ],
 )
@@ -163,5 +179,5 @@ def test_the_installed_templates_name_hundreds_of_models(tmp_path: Path) -> None
     answer = ask(Templates(kept), "flux1-dev-fp8.safetensors")
     assert answer.candidates[0].url.startswith("https://huggingface.co/Comfy-Org/flux1-dev/")
     places = json.loads(kept.read_bytes())["places"]
-    assert len({(folder, name) for folder, name, *_ in places}) >= 350
+    assert len({(folder, name) for folder, name, *_ in places}) >= 390
     assert kept.stat().st_size < 300_000

@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -321,7 +322,7 @@ def test_a_huge_file_of_another_kind_is_not_read(head: bytes) -> None:
 
 
 SLOW: dict[str, Callable[[], bytes]] = {
-    **{name: lambda make=make: make(400_000) for name, make in COUNTLESS.items() if name != "webp chunks"},
+    **{name: partial(make, 400_000) for name, make in COUNTLESS.items()},
     "open quotes": lambda: svg("<a " + 'a="{' * (8 * MIB)),
     "open tags": lambda: svg("<" * (60 * MIB)),
     "open sections": lambda: svg("<![CDATA[" * (6 * MIB)),

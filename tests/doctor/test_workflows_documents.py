@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from comfy_doctor.workflows.api_graph import graph_of_api
 from comfy_doctor.workflows.containers import source
-from comfy_doctor.workflows.documents import Document, find_workflow, read_document
+from comfy_doctor.workflows.documents import Document, find_workflow, read_bytes_document, read_document
 from comfy_doctor.workflows.graph import TooLarge
 from comfy_doctor.workflows.ui_graph import graph_of_ui
 from comfy_doctor.workflows.wanted import needs_of
@@ -119,7 +119,7 @@ def test_a_file_beyond_the_bound_is_not_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(source, "MAX_WORKFLOW_BYTES", 20)
     document = read(tmp_path, json.dumps(UI).encode())
     assert document.failed
-    assert document.error == "larger than 20 bytes"
+    assert document.error == "its text is larger than 20 bytes"
 
 
 def test_a_file_that_cannot_be_opened_is_said_to_be_unread(tmp_path: Path) -> None:
@@ -179,9 +179,25 @@ def test_a_png_that_was_cut_is_no_workflow(tmp_path: Path) -> None:
     assert read(tmp_path, whole[:60]).format == "not_a_workflow"
 
 
-def test_a_container_that_is_not_read_yet_is_not_called_empty(tmp_path: Path) -> None:
-    document = read(tmp_path, b"RIFF\x24\0\0\0WEBPVP8 ", "x.png")
-    assert (document.container, document.failed) == ("webp", True)
+@pytest.mark.parametrize("around", ["Here it is: {}", "{}\nenjoy!", "```json\n{}\n```", "// mine\n{}"])
+def test_a_workflow_with_text_around_it_is_none(tmp_path: Path, around: str) -> None:
+    assert read(tmp_path, around.replace("{}", json.dumps(UI)).encode()).format == "not_a_workflow"
+
+
+def test_of_two_equal_keys_the_last_counts_as_in_every_browser(tmp_path: Path) -> None:
+    text = '{"nodes": 7, ' + json.dumps(UI)[1:]
+    assert read(tmp_path, text.encode()).body == UI
+
+
+def test_a_gltf_scene_is_no_drawing_although_it_has_nodes() -> None:
+    scene = {"asset": {"version": "2.0"}, "nodes": [{"name": "n"}], "extras": {"prompt": json.dumps(API)}}
+    assert find_workflow(scene) == ("api", API)
+    assert find_workflow({**scene, "extras": {}}) is None
+
+
+def test_bytes_from_elsewhere_are_read_as_a_file_of_that_name() -> None:
+    document = read_bytes_document("https://a.example/w.json", json.dumps(UI).encode())
+    assert (document.path, document.format, document.body) == ("https://a.example/w.json", "ui", UI)
 
 
 KEYS = """

@@ -142,6 +142,10 @@ class House:
         data = SizedPattern(size, prefix=safetensors_prefix(size))
         return self.hub.publish(path, data, **worn), data
 
+    def fetches(self, path: str) -> int:
+        """How often this file was asked for as a whole: a look at its head is no fetch."""
+        return sum(hit.method == "GET" and "range" not in hit.headers for hit in self.hub.hits_for(path))
+
     # --- the programs ---
 
     def cli(self, *words: object, program: str = "comfy_doctor", as_json: bool = True, env: Env = NO_ENV) -> Said:

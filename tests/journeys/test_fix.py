@@ -44,7 +44,7 @@ def test_every_missing_file_is_placed_and_a_second_run_finds_nothing_to_do(house
     assert {job["status"] for job in first.jobs} == {"SUCCESS"}
     assert house.library() == wanted
     assert {stat.S_IMODE((house.models / path).stat().st_mode) for path in wanted} == {0o644}
-    assert [len(house.hub.hits_for(f"{SHELF}/{path.rpartition('/')[2]}")) for path in wanted] == [1, 1, 1]
+    assert [house.fetches(f"{SHELF}/{path.rpartition('/')[2]}") for path in wanted] == [1, 1, 1]
     assert not house.hub.hits_for(f"{SHELF}/{BYPASSED}"), "nobody needs what is bypassed"
     assert house.staged() == []
 
@@ -71,7 +71,7 @@ def test_a_template_of_comfyui_is_healed(house: House) -> None:
     assert [path.partition("/")[0] for path in house.library()] == [
         "checkpoints", "latent_upscale_models", "loras", "text_encoders"
     ]  # fmt: skip
-    assert all(len(house.hub.hits_for(path)) == (name != bypassed) for name, path in declared.items())
+    assert all(house.fetches(path) == (name != bypassed) for name, path in declared.items())
 
 
 @pytest.mark.slow
@@ -82,16 +82,14 @@ def test_what_could_be_had_is_placed_and_the_rest_is_named_with_its_reason(house
     said = house.cli("fix", workflow, "--yes")
     assert said.exit_code == 4
     assert house.library() == {"checkpoints/good.safetensors": good}
-    ends = {job["model_info"]["expected_filename"]: job for job in said.jobs}
-    assert ends["good.safetensors"]["status"] == "SUCCESS"
-    failed = ends["gone.safetensors"]
-    assert (failed["status"], failed["result"]["code"]) == ("FAILED", "not_found")
-    assert "look for the file at another source" in failed["result"]["reason"], "the reason ends with the next step"
+    assert [job["status"] for job in said.jobs] == ["SUCCESS"]
+    (gone,) = (item for item in said.envelope["data"]["items"] if item["action"] == "ask")
+    assert gone["need"]["filename"] == "gone.safetensors"
+    assert any(message.startswith("gone.safetensors: ") for message in said.envelope["messages"])
 
     again = house.cli("fix", workflow, "--yes", as_json=False)
     assert again.exit_code == 1, "nothing became better by the second run"
-    assert "error: gone.safetensors" in again.stderr
-    assert "next: look for the file at another source" in again.stderr
+    assert "gone.safetensors: " in again.stdout
 
 
 @pytest.mark.slow
@@ -99,19 +97,20 @@ def test_when_nothing_can_be_had_it_says_why_and_ends_with_1(house: House) -> No
     house.publish(f"{SHELF}/page.safetensors", behaviour=BEHAVIOURS["html_200"])
     workflow = saved(house, wanting("page.safetensors", "gone.safetensors"))
     said = house.cli("fix", workflow, "--yes")
-    assert said.exit_code == 1
-    assert sorted(job["result"]["code"] for job in said.jobs) == ["html", "not_found"]
-    assert house.library() == {}
+    assert (said.exit_code, said.jobs, house.library()) == (1, [], {})
+    items = {item["need"]["filename"]: item for item in said.envelope["data"]["items"]}
+    assert {item["action"] for item in items.values()} == {"ask"}
+    assert "HTML page" in items["page.safetensors"]["why"], "known by its head, before anything is fetched"
 
 
 def test_without_a_word_of_consent_nothing_is_done(house: House) -> None:
     published(house, "checkpoints/good.safetensors")
     said = house.cli("fix", saved(house, wanting("good.safetensors")), as_json=False)
     assert said.exit_code == 1
-    assert "get   checkpoints/good.safetensors" in said.stderr
+    assert "get  checkpoints/good.safetensors" in said.stderr
     assert "--yes" in said.stderr
     assert "nothing was changed" in said.stdout
-    assert (house.library(), house.hub.hits) == ({}, [])
+    assert (house.library(), house.fetches(f"{SHELF}/good.safetensors")) == ({}, 0)
     assert not os.path.lexists(house.home / "staging")
 
 

@@ -324,7 +324,8 @@ OTHERS: tuple[tuple[K, Row], ...] = (
                        | repeated(24, "encoder.layers.{}.", linear("attention.k_proj", 1024, 1024)))),
     (K.AUDIO_ENCODER, ("whisper large v3 encoder", F.WHISPER,
                        lambda: {"model.encoder.conv1.weight": (1280, 128, 3)}
-                       | few("model.encoder.embed_positions.weight") | repeated(32, "model.encoder.layers.{}.", linear("fc1", 5120, 1280)))),
+                       | few("model.encoder.embed_positions.weight")
+                       | repeated(32, "model.encoder.layers.{}.", linear("fc1", 5120, 1280)))),
 )
 
 GGUFS: tuple[tuple[K, str, Row], ...] = (

@@ -23,7 +23,8 @@ def conv(name: str, out: int, inner: int, kernel: int = 3, dimensions: int = 2) 
 
 
 def norm(name: str, width: int, bias: bool = True) -> Shapes:
-    return {f"{name}.weight": (width,)} | ({f"{name}.bias": (width,)} if bias else {})
+    named: Shapes = {f"{name}.weight": (width,)}
+    return named | ({f"{name}.bias": (width,)} if bias else {})
 
 
 def merged(*parts: Mapping[str, tuple[int, ...]]) -> Shapes:

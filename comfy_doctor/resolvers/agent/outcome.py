@@ -75,7 +75,7 @@ def _nothing(desk: Desk, reason: str) -> Answer:
     """The model says that there is nothing; that counts as far as it has looked."""
     if desk.troubles:
         return Answer(Word.COULD_NOT_LOOK, why=_blocked(desk))
-    if False:
+    if not desk.looked:
         return Answer(Word.COULD_NOT_LOOK, why="the model made no search")
     searches = "one search" if desk.looked == 1 else f"{desk.looked} searches"
     return Answer(Word.NOT_FOUND, why=_joined(f"{searches} brought nothing that fits", reason and f"“{reason}”"))

@@ -62,7 +62,7 @@ class Api:
         """One page of models whose names match, as their versions; and the cursor of the next page."""
         asked: list[tuple[str, Any]] = [("query", words), ("limit", MAX_MODELS_PER_PAGE), ("nsfw", "true")]
         asked += [("types", each) for each in types] + ([("cursor", cursor)] if cursor else [])
-        body = self._get(f"{API}/models?{urlencode(asked)}")
+        body = self._get(f"{API}/models?{urlencode(asked, errors='replace')}")
         items = body.get("items") if isinstance(body, dict) else None
         if not isinstance(items, list):
             raise GiveUp(Code.LYING_SERVER, "Civitai answers a search with no list of models", elsewhere=True)

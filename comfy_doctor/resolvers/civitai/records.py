@@ -155,8 +155,8 @@ def _download_url(entry: Mapping[str, Any], metadata: Mapping[str, Any], version
     plain = CivitaiPlace(None, version).url
     if entry.get("primary") is True:
         return plain
-    told = {"type": entry.get("type"), **{key: metadata.get(key) for key in ("format", "size", "fp")}}
-    return f"{plain}?{urlencode({key: word for key, word in told.items() if isinstance(word, str)})}"
+    told = {"type": _text(entry.get("type")), **{key: _text(metadata.get(key)) for key in ("format", "size", "fp")}}
+    return f"{plain}?{urlencode({key: word for key, word in told.items() if word})}"
 
 
 def _danger(entry: Mapping[str, Any]) -> str | None:
@@ -195,7 +195,8 @@ def _objects(body: Any, key: str, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return value[:MAX_NAME_CHARS] if isinstance(value, str) else ""
+    """Bounded, and without the half characters that JSON may carry and no URL or terminal can."""
+    return value[:MAX_NAME_CHARS].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _word(value: Any) -> str | None:

@@ -23,7 +23,6 @@ from download_worker.errors import Trouble
 from download_worker.leash import Leash
 from download_worker.text import safe_text
 
-MAX_LOOKS = 6
 MAX_QUESTIONS = 7
 """Heads and trees for one model, beside its searches: together at most 12."""
 
@@ -104,7 +103,7 @@ class HuggingFaceSearch:
         hits = index.hits(need.filename)
         if not any(path.rpartition("/")[2] == need.filename for _, path in hits):
             hits = self._searched(need, look, leash) or hits
-        for repo, path in sorted(hits, key=lambda each: order(each[0], each[1], need.folder))[:MAX_LOOKS]:
+        for repo, path in sorted(hits, key=lambda each: order(each[0], each[1], need.folder)):
             if look.questions < MAX_QUESTIONS:
                 self._look_at(repo, path, look, leash)
         candidates = weigh(need, look.places, families=quest.families, complete=not look.failed)

@@ -151,7 +151,7 @@ BASES = frozenset(list(Family)[: list(Family).index(Family.SD_VAE)])
 
 SERVES: Mapping[Family, frozenset[Family]] = MappingProxyType(
     {
-        F.SD_VAE: _set(F.SD15, F.SD2, F.SDXL, F.SDXL_REFINER, F.PIXART, F.AURA_FLOW, F.HUNYUAN_DIT),
+        F.SD_VAE: _set(F.SD15, F.SD2, F.SDXL, F.SDXL_REFINER, F.SVD, F.PIXART, F.AURA_FLOW, F.HUNYUAN_DIT),
         F.FLUX_VAE: _set(
             *(F.FLUX, F.SD3, F.CHROMA, F.OVIS, F.LONGCAT, F.LUMINA2, F.Z_IMAGE, F.HIDREAM, F.OMNIGEN2, F.KANDINSKY5)
         ),

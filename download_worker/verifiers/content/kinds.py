@@ -14,7 +14,7 @@ from download_worker.verifiers.content.base_markers import DIFFUSION, TEXT_ENCOD
 from download_worker.verifiers.content.families import Family, Kind
 from download_worker.verifiers.content.gguf_header import claimed_architecture
 from download_worker.verifiers.content.heads import Format, Head, Tensors, below
-from download_worker.verifiers.content.loras import Lines, is_mixed, lora_family, lora_lines
+from download_worker.verifiers.content.loras import Lines, adapted_parts, is_mixed, lora_family, lora_lines
 from download_worker.verifiers.content.part_markers import PARTS, WRAPPERS
 from download_worker.verifiers.content.signs import Rule
 
@@ -76,8 +76,9 @@ def tell(head: Head) -> Told:
 
 
 def _tell_tensors(head: Head) -> Told:
-    lora = lora_lines(head.tensors)
-    if lora is None and is_mixed(head.tensors):
+    parts = adapted_parts(head.tensors)
+    lora = lora_lines(parts, len(head.tensors))
+    if lora is None and is_mixed(parts, len(head.tensors)):
         return NOTHING_TOLD
     answers = (
         NOTHING_TOLD if lora is None else _adapter(lora, head),

@@ -8,21 +8,23 @@ text, `name in out`, with `-` for an unknown size; one search with a regular exp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from download_worker.verifiers.content.families import Family as F
 from download_worker.verifiers.content.heads import Tensors
 
-_PART = re.compile(
-    r"(?P<layer>.+?)[._](?:"
-    r"(?P<down>lora_down|lora_A|lora[12]?\.down|lora_linear_layer\.down|hada_w1_b|lokr_w[12](?:_[ab])?)"
+_ENDING = re.compile(
+    r"[._](?:"
+    r"(?P<down>lora_down|lora_A|lora[12]?\.down|lora_linear_layer\.down|hada_w1_b)"
     r"|(?P<up>lora_up|lora_B|lora[12]?\.up|lora_linear_layer\.up|hada_w1_a)"
-    r"|(?P<pair>lora_mid|hada_w2_[ab]|hada_t[12]|lokr_t2|oft_blocks|oft_diag|oft_R)"
-    r"|(?P<extra>alpha|dora_scale|lora_magnitude_vector|diff|diff_b|w_norm|b_norm|set_weight|reshape_weight|scalar)"
-    r")(?:\.default(?:_\d+)?)?(?:\.weight|\.bias)?\Z"
+    r"|(?P<pair>lora_mid|hada_w2_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|oft_diag|oft_R)"
+    r"|(?P<whole>diff|diff_b|set_weight)"
+    r"|(?P<extra>alpha|dora_scale|lora_magnitude_vector|w_norm|b_norm|reshape_weight|scalar)"
+    r")(?:\.default(?:_\d{1,3})?)?(?:\.weight|\.bias)?\Z"
 )
+MAX_ENDING_CHARS = 64
 _WRAPPING = re.compile(
     r"\A(?:base_model\.model\.|model\.diffusion_model\.|diffusion_model\.|transformer\.|unet\.|pipe\.dit\.|dit\."
     r"|lora_unet_|lora_transformer_|lycoris_)+"
@@ -31,10 +33,19 @@ _MOTION = "motion_modules."
 MIN_SHARE = 0.7
 """So much of a LoRA is LoRA at least. A few whole layers may lie beside it (norms, the input of a control LoRA)."""
 MIN_SHARE_WITHOUT_PAIRS = 0.95
-_ONLY_EXTRAS = ("diff", "diff_b", "set_weight")
+MIN_PARTS = 2
+_LOW_RANK = frozenset({"down", "up", "pair"})
 MAX_STRAY_SHARE = 0.02
 _FACES = ("ip_adapter.", "image_proj.")
 """An IP-Adapter for faces brings LoRAs of its own, and is none."""
+
+
+class Part(NamedTuple):
+    """One tensor of an adapted layer. `role`: down, up, pair (any other low-rank part), whole, extra."""
+
+    layer: str
+    role: str
+    shape: tuple[int, ...]
 
 
 class Lines(NamedTuple):
@@ -44,38 +55,43 @@ class Lines(NamedTuple):
     is_motion: bool
 
 
-def lora_lines(tensors: Tensors) -> Lines | None:
-    """The layers that these tensors adapt; None when they are no LoRA, or not only that."""
+def adapted_parts(tensors: Tensors) -> list[Part]:
+    """The tensors that adapt a layer of something else. None are those of an IP-Adapter for faces, which is no LoRA."""
     if any(name.startswith(_FACES) for name in tensors):
-        return None
-    parts = [match for match in map(_PART.fullmatch, tensors) if match is not None]
-    paired = sum(match["extra"] is None for match in parts)
-    differing = sum(match["extra"] in _ONLY_EXTRAS for match in parts)
+        return []
+    return [part for name, weight in tensors.items() if (part := _part(name, weight.shape)) is not None]
+
+
+def _part(name: str, shape: tuple[int, ...]) -> Part | None:
+    begin = max(0, len(name) - MAX_ENDING_CHARS)
+    ending = _ENDING.search(name, begin)
+    return None if ending is None else Part(name[: ending.start()], ending.lastgroup or "", shape)
+
+
+def lora_lines(parts: Sequence[Part], tensors: int) -> Lines | None:
+    """The layers that these parts of a file of so many tensors adapt; None when it is no LoRA, or not only that."""
+    paired = sum(part.role in _LOW_RANK for part in parts)
+    whole = sum(part.role == "whole" for part in parts)
     needed = MIN_SHARE if paired else MIN_SHARE_WITHOUT_PAIRS
-    if not (paired > 1 or differing > 1) or len(parts) < needed * len(tensors):
+    if max(paired, whole) < MIN_PARTS or len(parts) < needed * tensors:
         return None
-    text = "\n".join(sorted(_lines(parts, tensors)))
-    return Lines(text, all(_MOTION in match["layer"] for match in parts))
+    return Lines("\n".join(sorted(_lines(parts))), all(_MOTION in part.layer for part in parts))
 
 
-def is_mixed(tensors: Tensors) -> bool:
+def is_mixed(parts: Sequence[Part], tensors: int) -> bool:
     """A LoRA and something else in one file: nobody can say what a loader would make of that."""
-    paired = sum((match := _PART.fullmatch(name)) is not None and match["extra"] is None for name in tensors)
-    return paired > MAX_STRAY_SHARE * len(tensors) and not any(name.startswith(_FACES) for name in tensors)
+    return sum(part.role in _LOW_RANK for part in parts) > MAX_STRAY_SHARE * tensors
 
 
-def _lines(parts: Iterable[re.Match[str]], tensors: Tensors) -> Iterator[str]:
-    sizes: dict[str, tuple[str, str]] = {}
-    for match in parts:
-        shape = tensors[match[0]].shape
-        inner, outer = sizes.get(match["layer"], ("-", "-"))
-        if match["down"] and not match["down"].startswith("lokr") and len(shape) > 1:
-            inner = str(shape[1])
-        elif match["up"] and len(shape) > 1:
-            outer = str(shape[0])
-        elif match["extra"] == "diff" and len(shape) > 1:
-            outer, inner = str(shape[0]), str(shape[1])
-        sizes[match["layer"]] = (inner, outer)
+def _lines(parts: Iterable[Part]) -> Iterator[str]:
+    sizes: dict[str, tuple[int | str, int | str]] = {}
+    for layer, role, shape in parts:
+        inner, outer = sizes.get(layer, ("-", "-"))
+        if role in ("down", "whole") and len(shape) > 1:
+            inner = shape[1]
+        if role in ("up", "whole") and len(shape) > 1:
+            outer = shape[0]
+        sizes[layer] = (inner, outer)
     for layer, (inner, outer) in sizes.items():
         yield f"{_WRAPPING.sub('', layer)} {inner} {outer}"
 
