@@ -47,6 +47,9 @@ class Manners(Common):
     extra_paths: Annotated[
         Path | None, typer.Option(help="An extra_model_paths.yaml beside the install's own.", show_default=False)
     ] = None
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody for sources; kept answers must do.", show_default=False)
+    ] = False
 
 
 Paths = Annotated[
@@ -74,7 +77,8 @@ def _render(report: Report, common: Common) -> None:
 
 
 def _desk(common: Manners) -> Desk:
-    here = wiring.desk(common.home, common.comfyui, common.server, common.extra_paths)
+    named = (common.comfyui, common.server, common.extra_paths)
+    here = wiring.desk(common.home, *named, offline=common.offline)
     wiring.set_up_logs(here, verbose=common.verbose)
     return here
 

@@ -31,7 +31,12 @@ class DoctorSettings:
 
 
 def load_doctor(
-    home: Path, *, comfyui: Path | None = None, server: str | None = None, extra_paths: Path | None = None
+    home: Path,
+    *,
+    comfyui: Path | None = None,
+    server: str | None = None,
+    extra_paths: Path | None = None,
+    offline: bool = False,
 ) -> DoctorSettings:
     """Raises BadRequest(bad_setting) naming the file and the key."""
     table = read_config(home / CONFIG_NAME)
@@ -48,7 +53,7 @@ def load_doctor(
         manager_channel=named("manager_channel", "COMFYUI_MANAGER_CHANNEL") or MANAGER_CHANNEL,
         registry_endpoint=named("registry_endpoint", "COMFY_REGISTRY_ENDPOINT") or REGISTRY_HOME,
         search_url=named("search_url", "COMFY_DOCTOR_SEARCH_URL"),
-        offline=_switch(table, "offline", "COMFY_DOCTOR_OFFLINE", home),
+        offline=offline or _switch(table, "offline", "COMFY_DOCTOR_OFFLINE", home),
     )
 
 

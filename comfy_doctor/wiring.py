@@ -49,13 +49,19 @@ class Desk:
 
 
 def desk(
-    home: Path | None, comfyui: Path | None = None, server: str | None = None, extra_paths: Path | None = None
+    home: Path | None,
+    comfyui: Path | None = None,
+    server: str | None = None,
+    extra_paths: Path | None = None,
+    *,
+    offline: bool = False,
 ) -> Desk:
     from comfy_doctor.settings import load_doctor
     from download_worker.settings import find_home, load
 
     found = find_home(home)
-    return Desk(load(found), load_doctor(found, comfyui=comfyui, server=server, extra_paths=extra_paths))
+    doctor = load_doctor(found, comfyui=comfyui, server=server, extra_paths=extra_paths, offline=offline)
+    return Desk(load(found), doctor)
 
 
 def set_up_logs(here: Desk, *, verbose: bool) -> None:

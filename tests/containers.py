@@ -200,7 +200,7 @@ def flac(texts: Texts) -> bytes:
 
 def ogg(*packets: bytes, segments_per_page: int = 255) -> bytes:
     """One logical stream; the first packet has a page of its own."""
-    out, number = b"", 0
+    out, number = bytearray(), 0
     for packet in packets:
         lacing = [255] * (len(packet) // 255) + [len(packet) % 255]
         at = 0
@@ -211,7 +211,7 @@ def ogg(*packets: bytes, segments_per_page: int = 255) -> bytes:
             out += packet[at : at + sum(part)]
             at += sum(part)
             number += 1
-    return out
+    return bytes(out)
 
 
 def ogg_opus(texts: Texts) -> bytes:

@@ -118,15 +118,25 @@ class Asker:
             raise GiveUp(Code.NOT_FOUND, told["said"], elsewhere=True)
         return Page(told["body"], told["next"])
 
-    def head(self, url: str, *, max_age_seconds: float = HOUR, leash: Leash | None = None) -> Head:
+    def head(
+        self,
+        url: str,
+        *,
+        max_age_seconds: float = HOUR,
+        leash: Leash | None = None,
+        keep_if: Callable[[Head], object] = bool,
+    ) -> Head:
         """The head of an answer of any status but 429 and 5xx; a redirect to another host is the answer itself.
+
+        `keep_if` tells an answer of that host from one that some network in between gives: only those are kept.
 
         Raises:
             TryLater: every reason why it could not be asked now. GiveUp: tls, redirects, lying_server. Refused,
             BadRequest: the URL itself. Interrupted.
         """
-        told = self._told(url, Question("HEAD", stays_home=True), max_age_seconds, leash or Leash())
-        return Head(told["status"], told["headers"], tuple(told["hops"]), told["url"])
+        question = Question("HEAD", stays_home=True)
+        told = self._told(url, question, max_age_seconds, leash or Leash(), lambda told: keep_if(_head_of(told)))
+        return _head_of(told)
 
     def side_by_side(self, function: Callable[[T], R], things: Iterable[T]) -> list[R]:
         """`function` of each, in order, several at once. The first exception ends all that has not begun yet."""
@@ -141,7 +151,14 @@ class Asker:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _told(self, url: str, question: Question, max_age_seconds: float, leash: Leash) -> dict[str, Any]:
+    def _told(
+        self,
+        url: str,
+        question: Question,
+        max_age_seconds: float,
+        leash: Leash,
+        keep_if: Callable[[dict[str, Any]], object] = bool,
+    ) -> dict[str, Any]:
         """From the cache, else from the host. Who asks the same thing at the same time waits, then reads the cache."""
         leash.check()
         key = _key(url, question)
@@ -153,7 +170,8 @@ class Asker:
                 message = f"{public_url(url)} was not asked: we are offline, and no earlier answer is kept"
                 raise TryLater(Code.NO_CONNECTION, message, hint="ask again without --offline")
             told = self._asked(url, question, leash)
-            if self._cache is not None and (200 <= told["status"] < 400 or told["status"] in _MISSING):
+            lasting = 200 <= told["status"] < 400 or told["status"] in _MISSING
+            if self._cache is not None and lasting and keep_if(told):
                 self._cache.write(key, told)
             return told
 
@@ -268,6 +286,10 @@ class _Flight:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+
+
+def _head_of(told: dict[str, Any]) -> Head:
+    return Head(told["status"], told["headers"], tuple(told["hops"]), told["url"])
 
 
 def _key(url: str, question: Question) -> str:

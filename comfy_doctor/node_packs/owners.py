@@ -93,10 +93,12 @@ def choose(node_type: str, clues: Sequence[PackClue], index: PackIndex, company:
 def _claimed(strong: Sequence[Claim], owners: Sequence[str], claims: Sequence[Claim]) -> PackChoice:
     claim = strong[0]
     divided = len(strong) > 1 and strong[1].word is claim.word
-    registers = claim.word is Word.REGISTERS
-    why = "the workflow names this pack, " + (
-        "which registers it" if registers else "whose types the lists know not all"
-    )
+    if divided:
+        why = "a guess: the workflow's nodes name several packs, and this one most often"
+    elif claim.word is Word.REGISTERS:
+        why = "the workflow names this pack, and it registers this type"
+    else:
+        why = "the workflow names this pack; the lists do not know this type of it"
     choice = PackChoice(claim.repository, claim.id, claim.version, "workflow", why=why, guess=divided)
     return _with_others(choice, (*owners, *(other.repository for other in claims)))
 

@@ -32,6 +32,7 @@ def _model(model: Json) -> Text:
     if not model["active"]:
         sign, tone = "–", "dim"
     notes = [note for note in [_note(model)] if note]
+    notes += [f"like it: {near['name']} ({near['why']})" for near in model["near"]]
     return entry(sign, tone, f"{model['folder'] or '?'}/{model['name']}", _users(model), notes)
 
 

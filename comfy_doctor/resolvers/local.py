@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from comfy_doctor.comfyui.shelves import Inventory
-from comfy_doctor.library.digests import Digests
 from comfy_doctor.needs import Candidate, Key, Need
 from comfy_doctor.resolvers.claims import digests_claimed, sizes_claimed
 from comfy_doctor.resolvers.resolver import Answer, Quest, Word
@@ -25,6 +25,18 @@ from download_worker.text import safe_text
 
 BUDGET_BYTES = 200 * 1024**3
 """Some minutes of a fast disk. What was read once costs nothing the next time."""
+
+
+class Digests(Protocol):
+    """SHA-256 of files as lower-case hex: see library/digests.py."""
+
+    def digest_of(self, path: Path, leash: Leash) -> str:
+        """Raises Trouble where the file cannot be read, Interrupted."""
+        ...
+
+    def remembered(self, path: Path) -> str | None:
+        """The digest if it is known without reading the file. Never raises."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ class _Far:
                 if answer.status == 416:
                     return
                 self._read_on(answer, goal)
-            if len(self.start) in (before, self.total) or not self.takes_ranges:
+            if len(self.start) in (before, self.total):
                 return
             goal = _goal(self.start)
 
@@ -210,7 +210,6 @@ class _Far:
     @contextmanager
     def _open(self, first: int, end: int) -> Iterator[Answer]:
         """An answer whose body begins at byte `first`, or 416 for an empty file. Raises Trouble, Interrupted."""
-        self._leash.check()
         asking = {"Range": f"bytes={first}-{end - 1}"}
         with self._web.open_stream(self._url, headers=asking, leash=self._leash) as answer:
             if answer.status == 416 and first == 0 and answer.headers.get("content-range", "").strip() == "bytes */0":

@@ -67,6 +67,7 @@ def test_the_data_have_the_shape_that_interfaces_promises(tmp_path: Path, instal
                 "size": None,
                 "reason": f"not in {install.models_root / 'loras'}",
                 "cause": None,
+                "near": [],
                 "needed_by": [
                     {
                         "workflow": str(path),

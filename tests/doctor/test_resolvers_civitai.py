@@ -158,17 +158,26 @@ def test_several_digests_are_asked_in_bulk_and_each_model_gets_its_own_file(host
     assert (second.sha256, second.url.partition("?")[2]) == (TWO, "type=Model&format=SafeTensor")
 
 
-def test_hundreds_of_digests_are_asked_for_ids_first(host: Civitai, asker: Asker) -> None:
+def test_of_hundreds_of_digests_only_the_known_ones_are_asked_for_versions(host: Civitai, asker: Asker) -> None:
     host.models.append(harbor(file("a.safetensors", ONE)))
     digests = [ONE, *(f"{number:064x}" for number in range(150))]
     quests = [quest(f"{digest}.safetensors", **stated(digest)) for digest in digests]
     answers = CivitaiPlaces(asker).look(quests, Leash())
     assert only(answers[quests[0].need.key]).sha256 == ONE
     assert all(answers[each.need.key].word is Word.NOT_FOUND for each in quests[1:])
-    assert [asked.path for asked in host.requests] == [
-        "/api/v1/model-versions/by-hash/ids",
-        "/api/v1/model-versions/70",
+    assert [(asked.path.rpartition("/")[2], len(asked.body)) for asked in host.requests] == [
+        ("ids", 151),
+        ("by-hash", 1),
     ]
+
+
+def test_three_hundred_known_digests_are_four_questions(host: Civitai, asker: Asker) -> None:
+    digests = [f"{number:064x}" for number in range(300)]
+    host.models += [harbor(file("a.safetensors", digest), number=number) for number, digest in enumerate(digests, 1)]
+    quests = [quest(f"{digest}.safetensors", **stated(digest)) for digest in digests]
+    answers = CivitaiPlaces(asker).look(quests, Leash())
+    assert [only(answers[each.need.key]).sha256 for each in quests] == digests
+    assert len(host.requests) == 4
 
 
 def test_another_sources_digest_is_no_surer_than_that_source(host: Civitai, places: Ask) -> None:

@@ -56,7 +56,7 @@ KNOWN = Candidate("https://civitai.com/models/7?modelVersionId=5", "a.safetensor
 
 
 @given(VERSIONS, st.lists(VERSIONS, max_size=3) | JUNK, NAMES.filter(bool))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_answer_is_read_without_a_fault_and_leads_to_civitai_only(alone: Any, inside: Any, name: str) -> None:
     body = {"id": 7, "type": "LORA", "name": name, "modelVersions": inside}
     version = version_of(alone)
@@ -137,7 +137,7 @@ def test_what_is_searched_for_is_what_a_model_may_be_called(name: str, queries: 
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_name_has_a_query_within_its_bounds(name: str) -> None:
     queries = queries_for(name or "x")
     assert 1 <= len(queries) <= 3

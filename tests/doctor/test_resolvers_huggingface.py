@@ -232,6 +232,8 @@ def test_silence_is_never_not_found(hub: HuggingFace, tmp_path: Path) -> None:
 def test_a_login_page_in_between_is_never_found(hub: HuggingFace, files: HuggingFaceFiles) -> None:
     hub.trouble = Trouble(302, {"Location": "https://login.invalid/"})
     assert ask(files, quest(link())).word is Word.COULD_NOT_LOOK
+    hub.trouble = None
+    assert ask(files, quest(link())).word is Word.FOUND, "it is not remembered either"
 
 
 def test_what_one_place_lacks_another_may_have(hub: HuggingFace, files: HuggingFaceFiles) -> None:

@@ -203,7 +203,7 @@ def place(repo: str, path: str, digest: str | None = "a", *, gated: bool = False
     return Place(Repo(repo, "c" * 40, (path,), gated=gated), Blob(path, 10, sha), standing)
 
 
-NAME = "crystal_garden_portrait_v2.safetensors"
+NAME = "velvetWitchOfTheNorthernMarsh_v2.safetensors"
 
 
 def sureness(*places: Place, name: str = NAME, folder: str | None = "loras", families: str = "") -> list[float]:

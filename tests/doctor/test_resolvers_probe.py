@@ -20,7 +20,7 @@ from download_worker.verifiers.content.heads import Format
 from download_worker.verifiers.safetensors_header import DTYPE_BITS
 from download_worker.web.session import Web
 from tests.hub import BEHAVIOURS, Hub, SizedPattern
-from tests.hub.behaviours import range_total_changed, redirect
+from tests.hub.behaviours import always_416, range_total_changed, redirect
 from tests.makers import html_page, safetensors_bytes
 from tests.worker import content_transformers as dit
 from tests.worker.content_adapters import attention_of, kohya
@@ -236,6 +236,13 @@ def test_an_archive_without_its_end_is_refused(hub: Hub, look: Look) -> None:
     assert found.fit.word is Word.NO and "no directory" in found.why
 
 
+def test_an_archive_whose_end_cannot_be_asked_for_is_not_told(hub: Hub, look: Look) -> None:
+    whole = archive("archive/data.pkl", *(f"archive/data/{n}" for n in range(20)))
+    found = look(hub.publish("/4x.pth", whole, behaviour=BEHAVIOURS["range_ignored"]), "upscale_models")
+    assert (found.looked, found.kind, found.fit.word, found.size_bytes) == (True, None, Word.UNKNOWN, len(whole))
+    assert len(hub.hits) == 1
+
+
 # --- could not look ---------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +271,11 @@ def test_trouble_on_the_way_is_could_not_look_and_never_a_refusal(
     assert found.trouble is not None and found.trouble.code is code
     assert (found.looked, found.fit.word, found.kind) == (False, Word.UNKNOWN, None)
     assert found.why.startswith("could not look: ")
+
+
+def test_h7_a_host_that_calls_a_full_file_empty_is_not_believed(hub: Hub, look: Look) -> None:
+    url = hub.publish("/m.safetensors", safetensors_bytes(), behaviour=always_416(content_range=True))
+    assert look(url, "loras").trouble is not None
 
 
 def test_h4_a_file_that_changes_between_two_reads_cannot_be_looked_at(hub: Hub, look: Look) -> None:

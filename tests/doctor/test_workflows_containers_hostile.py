@@ -121,7 +121,7 @@ def test_no_change_of_a_file_breaks_the_reading(name: str, changes: list[tuple[i
     name=st.sampled_from(sorted(DIALECTS)),
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=20),
 )
-@settings(max_examples=8000, deadline=None)
+@settings(max_examples=3000, deadline=None)
 def test_no_change_of_any_of_thousands_of_files_breaks_the_reading(name: str, changes: list[tuple[int, int]]) -> None:
     spoiled(name, changes)
 

@@ -91,7 +91,7 @@ NOT_TO_BE_TOLD: dict[str, Shapes] = {
     "VAE and upscaler in one file": shapes.kl_vae(4, quant=True) | parts.esrgan(),
     "VAE and text encoder in one file": shapes.kl_vae(4, quant=True) | shapes.clip_text(768, 12),
     "two diffusion models in one file": dit.flux() | wan14(),
-    "a LoRA that is mostly whole matrices": full_rank(flux_lora(), every=1) | shapes.t5(4096, 10240, 24, 32128),
+    "a LoRA that is mostly whole matrices": full_rank(parts.peft(parts.attention_of(dit.flux())), every=1),
     "the layers of a classifier": {f"layer{n}.conv1.weight": (64, 64, 3, 3) for n in range(4)},
 }
 
@@ -105,6 +105,17 @@ def test_what_nobody_can_name_is_not_told_and_never_refused(name: str) -> None:
 
 def test_a_lora_with_some_whole_matrices_is_still_a_lora() -> None:
     assert tell(head_of(full_rank(flux_lora(), every=8))).kind is Kind.LORA
+
+
+def test_an_ip_adapter_with_loras_for_faces_is_no_lora() -> None:
+    ends = [f"to_{part}_lora.{side}.weight" for part in "qkv" for side in ("up", "down")]
+    faces = {f"ip_adapter.{number}.{end}": (128, 320) for number in range(32) for end in ends}
+    assert tell(head_of(parts.ip_adapter(768, parts.SD15_WIDTHS) | faces)) == (Kind.IPADAPTER, Family.SD15)
+
+
+def test_a_diffusion_model_without_its_prefix_is_no_checkpoint_whatever_lies_beside_it() -> None:
+    beside = dit.flux() | shapes.under("vae.", shapes.kl_vae(16, quant=False))
+    assert tell(head_of(beside)) == (Kind.DIFFUSION_MODEL, Family.FLUX)
 
 
 def test_a_lora_of_two_bases_keeps_its_kind_and_loses_its_family() -> None:
@@ -125,7 +136,8 @@ def test_packed_weights_lose_only_what_packing_hides() -> None:
         name: (*shape[:-1], shape[-1] // 2) if len(shape) > 1 else shape for name, shape in dit.qwen_image().items()
     }
     assert tell(head_of(packed, "U8")) == (Kind.DIFFUSION_MODEL, Family.QWEN_IMAGE)
-    assert tell(head_of(packed, "BF16")) == NOTHING_TOLD or tell(head_of(packed, "BF16")).family is Family.QWEN_IMAGE
+    moved = packed | {"img_in.weight": (1536, 64)}
+    assert tell(head_of(moved, "U8")) == NOTHING_TOLD
 
 
 def test_an_unfinished_gguf_goes_by_its_architecture_and_a_finished_one_by_its_tensors() -> None:

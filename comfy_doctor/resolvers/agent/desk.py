@@ -73,7 +73,7 @@ class Desk:
 
     def hit(self, url: str) -> Hit | None:
         """The result at the address that the model named; None for an address that no search returned."""
-        return self._real.get(place_of(url)) or Hit(url, url.rpartition("/")[2])
+        return self._real.get(place_of(url))
 
     def use(self, call: Call, leash: Leash) -> Facts:
         """Make the search, and say what of it the model may see. Raises Interrupted."""
@@ -112,7 +112,7 @@ class Desk:
         results: list[Facts] = []
         for hit in chosen(self._filename, hits, of_one_page):
             facts = self._facts(hit)
-            if len(json.dumps([*results, facts])) > 10**9:
+            if len(json.dumps([*results, facts])) > MAX_RESULT_CHARS:
                 break
             results.append(facts)
             self._remember(hit)

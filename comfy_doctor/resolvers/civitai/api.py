@@ -42,21 +42,17 @@ class Api:
         found = self._get(f"{API}/model-versions/by-hash/{sha256}")
         return _the_version(found, f"the SHA-256 {sha256}")
 
-    def by_digests(self, digests: Sequence[str]) -> list[Version]:
+    def by_digests(self, digests: Sequence[str]) -> tuple[Version, ...]:
         """For at most `MAX_DIGESTS_FOR_VERSIONS`; what Civitai does not know is left out."""
         body = self._post(f"{API}/model-versions/by-hash", digests)
         found = (version_of(entry) for entry in _listed(body, 10 * MAX_DIGESTS_FOR_VERSIONS))
-        return [version for version in found if version is not None]
+        return tuple(version for version in found if version is not None)
 
-    def ids_by_digests(self, digests: Sequence[str]) -> dict[str, int]:
-        """Digest → number of a version, for at most `MAX_DIGESTS_FOR_IDS`; of several versions the oldest."""
-        found: dict[str, int] = {}
-        for entry in _listed(self._post(f"{API}/model-versions/by-hash/ids", digests), 4 * MAX_DIGESTS_FOR_IDS):
-            digest, number = (entry.get("hash"), entry.get("modelVersionId")) if isinstance(entry, dict) else (None, 0)
-            digest = sha256_in(digest)
-            if digest is not None and isinstance(number, int):
-                found[digest] = min(number, found.get(digest, number))
-        return found
+    def known_digests(self, digests: Sequence[str]) -> frozenset[str]:
+        """Those that Civitai knows, of at most `MAX_DIGESTS_FOR_IDS`."""
+        body = self._post(f"{API}/model-versions/by-hash/ids", digests)
+        told = (entry.get("hash") for entry in _listed(body, 4 * MAX_DIGESTS_FOR_IDS) if isinstance(entry, dict))
+        return frozenset(digest for digest in map(sha256_in, told) if digest is not None)
 
     def search(self, words: str, types: Sequence[str], cursor: str | None = None) -> tuple[list[Version], str | None]:
         """One page of models whose names match, as their versions; and the cursor of the next page."""

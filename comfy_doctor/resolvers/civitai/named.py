@@ -102,7 +102,7 @@ def _on_a_page(quest: Quest, naming: Naming, versions: Sequence[Version], now: d
     if by_name:
         sure = CONFIRMED if naming.place.version is not None else CONFIRMED_ON_ITS_PAGE
         sure = sure if len(by_name) == 1 else ONE_OF_SEVERAL
-        why = "which has this name, and the workflow's notes name its page"
+        why = "which has this name, and the workflow names its page"
         return [_by_name(need, *pair, sure, why, now) for pair in by_name]
     alike = [(v, f) for v, f in files if f.primary and fits(v, f, need.folder) and resembles(need, v, f)]
     why = "and its name is like this one"

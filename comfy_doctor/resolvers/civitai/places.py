@@ -6,7 +6,7 @@ more, or does not give away now, stays a candidate, with what stands in its way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -30,6 +30,7 @@ MAX_PLACES = 2_000
 """Named by all workflows of one run; the rest is not looked at, and that is said."""
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 _Told = tuple[Version, ...] | Trouble
 
 
@@ -79,11 +80,16 @@ class CivitaiPlaces:
         held = _Held()
         if len(digests) == 1:
             self._note_one(digests[0], api, held)
-        elif len(digests) <= MAX_DIGESTS_FOR_VERSIONS:
-            self._note_versions(digests, api, held)
-        else:
-            for start in range(0, len(digests), MAX_DIGESTS_FOR_IDS):
-                self._note_ids(digests[start : start + MAX_DIGESTS_FOR_IDS], api, held)
+            return held
+        if len(digests) > MAX_DIGESTS_FOR_VERSIONS:  # first, which of them are known at all: most are not
+            told = self._each(api.known_digests, _batches(digests, MAX_DIGESTS_FOR_IDS))
+            known = frozenset[str]().union(*_heard(told, held))
+            digests = [digest for digest in digests if digest in known]
+        wanted = frozenset(digests)
+        told_versions = self._each(api.by_digests, _batches(digests, MAX_DIGESTS_FOR_VERSIONS))
+        for version in (version for versions in _heard(told_versions, held) for version in versions):
+            for digest in sorted({file.sha256 for file in version.files if file.sha256 in wanted}):
+                held.note(digest, version)
         return held
 
     def _note_one(self, digest: str, api: Api, held: _Held) -> None:
@@ -93,34 +99,6 @@ class CivitaiPlaces:
             if trouble.code is not Code.NOT_FOUND:
                 held.failed[digest] = trouble.message
 
-    def _note_versions(self, digests: Sequence[str], api: Api, held: _Held) -> None:
-        if not digests:
-            return
-        try:
-            versions = api.by_digests(digests)
-        except Trouble as trouble:
-            held.failed |= dict.fromkeys(digests, trouble.message)
-            return
-        wanted = frozenset(digests)
-        for version in versions:
-            for digest in {file.sha256 for file in version.files if file.sha256 in wanted}:
-                held.note(str(digest), version)
-
-    def _note_ids(self, digests: Sequence[str], api: Api, held: _Held) -> None:
-        try:
-            numbers = api.ids_by_digests(digests)
-        except Trouble as trouble:
-            held.failed |= dict.fromkeys(digests, trouble.message)
-            return
-        told = self._each(lambda number: (api.version(number),), sorted({numbers[d] for d in digests if d in numbers}))
-        for digest in digests:
-            answer = told.get(numbers.get(digest, 0), ())
-            if isinstance(answer, Trouble):
-                held.failed[digest] = answer.message
-                continue
-            for version in answer:
-                held.note(digest, version)
-
     def _look_at_places(self, quests: Sequence[Quest], api: Api, notes: Notebook, now: datetime) -> None:
         namings = [(quest, naming) for quest in quests for naming in namings_of(quest)]
         places = list(dict.fromkeys(_to_ask(naming) for _, naming in namings))
@@ -128,16 +106,29 @@ class CivitaiPlaces:
         for quest, naming in namings:
             _hear(notes.page(quest.need.key), quest, naming, told.get(_to_ask(naming)), now)
 
-    def _each(self, ask: Callable[[_T], tuple[Version, ...]], things: Sequence[_T]) -> Mapping[_T, _Told]:
+    def _each(self, ask: Callable[[_T], _R], things: Sequence[_T]) -> Mapping[_T, _R | Trouble]:
         """The answer for each, or why there is none."""
 
-        def told(thing: _T) -> _Told:
+        def told(thing: _T) -> _R | Trouble:
             try:
                 return ask(thing)
             except Trouble as trouble:
                 return trouble
 
         return dict(zip(things, self._asker.side_by_side(told, things), strict=True))
+
+
+def _batches(digests: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(digests[start : start + size]) for start in range(0, len(digests), size)]
+
+
+def _heard(told: Mapping[tuple[str, ...], _R | Trouble], held: _Held) -> Iterator[_R]:
+    """The answers; a batch without one has failed for each of its digests, also where its address is not known."""
+    for batch, answer in told.items():
+        if isinstance(answer, Trouble):
+            held.failed |= dict.fromkeys(batch, answer.message)
+        else:
+            yield answer
 
 
 def _found_by_digest(

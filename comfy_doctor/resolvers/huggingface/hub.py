@@ -9,7 +9,7 @@ import re
 from urllib.parse import quote, urlencode
 
 from comfy_doctor.asking import DAY, HOUR, Asker
-from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Seen, Standing, blobs_of, repos_of, seen_of
+from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Seen, Standing, blobs_of, is_ours, repos_of, seen_of
 from comfy_doctor.sites import HubFile
 from download_worker.errors import Code, TryLater
 from download_worker.leash import Leash
@@ -33,7 +33,7 @@ class HubClient:
 
     def see(self, file: HubFile, leash: Leash) -> Seen:
         """How things stand with a file. Raises also TryLater(lying_server) for an answer that is not the host's."""
-        head = self._asker.head(file.url, max_age_seconds=_age(file.revision), leash=leash)
+        head = self._asker.head(file.url, max_age_seconds=_age(file.revision), leash=leash, keep_if=is_ours)
         seen = seen_of(head, file)
         if seen.standing is Standing.STRANGE:
             message = f"huggingface.co answered {head.status} for {file.repo}, which is no answer to our question"

@@ -85,6 +85,11 @@ class Repo:
         return self.id.partition("/")[0]
 
 
+def is_ours(head: Head) -> bool:
+    """Whether this is an answer of Hugging Face, and not of some network's login page in between."""
+    return bool(head.first("x-repo-commit") or head.first("x-error-code"))
+
+
 def seen_of(head: Head, asked: HubFile) -> Seen:
     repo = _final_repo(head, asked.repo)
     if 200 <= head.status < 400:

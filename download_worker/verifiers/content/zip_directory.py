@@ -35,7 +35,7 @@ def find_directory(tail: bytes, file_bytes: int) -> Directory:
         "<II", tail[at + 12 : at + 20]
     )
     if offset == 0xFFFFFFFF or length == 0xFFFFFFFF or entries == 0xFFFF:
-        pass
+        entries, length, offset = _wide(tail, at, file_bytes)
     if entries > MAX_ENTRIES or offset + length > file_bytes:
         raise Broken("the directory of the archive cannot be where its end says")
     return Directory(offset, length, entries)
