@@ -9,7 +9,7 @@ from typing import Protocol
 
 from comfy_doctor.job_verbs import public
 from comfy_doctor.library.links import link
-from comfy_doctor.plan import Item
+from comfy_doctor.plan import Item, job_of
 from download_worker.errors import Trouble
 from download_worker.jobs.counter import Counter
 from download_worker.jobs.job import ModelInfo
@@ -37,6 +37,12 @@ class Applied:
     waiting: list[Task] = field(default_factory=list)
     left: list[Task] = field(default_factory=list)
     errors: list[Complaint] = field(default_factory=list)
+
+    def words(self) -> list[str]:
+        """What was done, and why the rest was not."""
+        fresh = [entry.job.model_info.expected_filename for entry in self.added if not entry.deduplicated]
+        left = [f"{task.name}: {task.why}" for task in (*self.waiting, *self.left)]
+        return [*(f"queued: {name}" for name in fresh), *self.linked, *left]
 
 
 class Consent(Protocol):
@@ -115,15 +121,5 @@ def _task(item: Item) -> Task:
         return Task(need.name, item.why, target=item.target, link_from=item.link_from)
     if item.action != "download" or item.choice is None or need.folder is None:
         return Task(need.name, item.why)
-    choice = item.choice
-    info = ModelInfo(
-        expected_filename=need.filename,
-        subfolder=need.subfolder,
-        model_type=need.folder,
-        download_url=choice.url,
-        mirrors=choice.mirrors,
-        source=choice.source,
-        sha256=choice.sha256,
-        size=choice.size,
-    )
+    info = job_of(need, item.choice)
     return Task(need.name, item.why, target=item.target, info=info)

@@ -18,13 +18,15 @@ from urllib.request import url2pathname
 from comfy_doctor.choices import Which
 from comfy_doctor.diagnose import Diagnosis, ModelFinding, NodeFinding, State
 from comfy_doctor.findings import ExitCode, Report
-from comfy_doctor.needs import Candidate, Criticality, Key
+from comfy_doctor.needs import Candidate, Criticality, Key, Need
 from comfy_doctor.resolve import Look, Resolution, Tell, resolve
 from comfy_doctor.resolvers.resolver import AUTOMATIC, Resolver
 from download_worker.errors import Refused
+from download_worker.jobs.job import ModelInfo
 from download_worker.jobs.places import target_path
 from download_worker.leash import Leash
 from download_worker.text import without_credentials
+from download_worker.verifiers.rubric.proof import best_proof, may_run_code
 
 Action = Literal["download", "relink", "link", "skip", "ask"]
 
@@ -322,8 +324,31 @@ def _from_a_source(item: Item, target: Path, known: Resolution | None) -> Item:
         here = Path(url2pathname(unquote(urlsplit(choice.url).path)))
         why = f"the same bytes are here as {here.name}"
         return replace(item, action="link", why=why, choice=choice, target=target, link_from=here)
+    info = job_of(item.model.need, choice)
+    if may_run_code(info) and best_proof(info) not in ("A", "B"):
+        return replace(item, why=_PICKLE.format(source=choice.source), target=target)
     why = "; ".join(choice.evidence[-2:]) or f"{choice.source} names this source"
     return replace(item, action="download", why=why, choice=choice, target=target)
+
+
+_PICKLE = (
+    "such a file can run code when it is loaded, and nobody but the {source} vouches for this one: "
+    "if you trust it, enqueue it with its --sha256"
+)
+
+
+def job_of(need: Need, choice: Candidate) -> ModelInfo:
+    """What the worker is asked for. The proposer stays the source: what a digest is worth depends on it."""
+    return ModelInfo(
+        expected_filename=need.filename,
+        subfolder=need.subfolder,
+        model_type=need.folder or "",
+        download_url=choice.url,
+        mirrors=choice.mirrors,
+        source=choice.source,
+        sha256=choice.sha256,
+        size=choice.size,
+    )
 
 
 def _sure(best: Candidate | None) -> Candidate | None:

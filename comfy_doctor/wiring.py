@@ -14,28 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from download_worker import wiring as worker_wiring
-from download_worker.errors import Code, GiveUp, Trouble, TryLater
+from download_worker.errors import Code, GiveUp, Trouble
 from download_worker.report import Report
 
 if TYPE_CHECKING:
-    from comfy_doctor.asking import Asker
     from comfy_doctor.choices import Form, Which
     from comfy_doctor.comfyui.install import Install
-    from comfy_doctor.diagnose import Diagnosis, Sight
-    from comfy_doctor.needs import Candidate
-    from comfy_doctor.node_packs.channel import Channel
-    from comfy_doctor.plan import Sources
+    from comfy_doctor.outlook import Outlook
     from comfy_doctor.render import Narrator
     from comfy_doctor.resolve import Tell
-    from comfy_doctor.resolvers.probe import Probe
-    from comfy_doctor.resolvers.resolver import Resolver
     from comfy_doctor.settings import DoctorSettings
     from comfy_doctor.watch import Shows
     from download_worker.engines.local import LocalEngine
     from download_worker.jobs.counter import Counter
-    from download_worker.leash import Leash
     from download_worker.settings import Settings
-    from download_worker.web.session import Web
 
 STOP_SECONDS = 6
 
@@ -98,151 +90,29 @@ def narrator(*, quiet: bool, color: bool, ask: bool, agreed: bool) -> Narrator:
     return Narrator(quiet=quiet, color=color, ask=ask, agreed=agreed)
 
 
-def web_of(here: Desk) -> Web:
-    """The door to the web; what the settings name by themselves (a server, moved endpoints) may be asked."""
-    from download_worker.web.session import Web
+def look_out(here: Desk) -> Outlook:
+    """Raises DoctorTrouble(no_comfyui, several_comfyui, bad_extra_paths)."""
+    from comfy_doctor.outlook import look_out
 
-    return Web(here.worker.model_copy(update={"allow_hosts": (*here.worker.allow_hosts, *_named_hosts(here))}))
-
-
-def _named_hosts(here: Desk) -> Iterator[str]:
-    from urllib.parse import urlsplit
-
-    from comfy_doctor.settings import MANAGER_CHANNEL, REGISTRY_HOME
-
-    doctor = here.doctor
-    moved = (doctor.manager_channel, MANAGER_CHANNEL), (doctor.registry_endpoint, REGISTRY_HOME)
-    for url in (doctor.server, doctor.search_url, *(url for url, usual in moved if url != usual)):
-        parts = urlsplit(url or "")
-        if parts.scheme in ("http", "https") and parts.hostname:
-            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            yield f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-
-
-def asker_of(here: Desk, web: Web) -> Asker:
-    from comfy_doctor.asking import AnswerCache, Asker
-
-    cache = AnswerCache(here.worker.state / "answers.db")
-    return Asker(web, cache, offline=here.doctor.offline)
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What one run looks out of: the web, whom it asks there, and what it can see beside the disk."""
-
-    web: Web
-    asker: Asker
-    channel: Channel
-    sight: Sight
-
-
-def outlook(here: Desk, install: Install) -> Outlook:
-    from functools import partial
-
-    from comfy_doctor.comfyui.server import Server, read_server
-    from comfy_doctor.diagnose import Sight
-    from comfy_doctor.node_packs.channel import Channel, installed_lists
-    from comfy_doctor.node_packs.directory import PackDirectory
-    from comfy_doctor.node_packs.registry import Registry
-    from comfy_doctor.workflows.raw_url import read_url_document
-
-    web = web_of(here)
-    asker = asker_of(here, web)
-    offline = here.doctor.offline
-    answer = read_server(here.doctor.server, web) if here.doctor.server else None
-    server = answer if isinstance(answer, Server) else None
-    silence = (answer.why,) if answer is not None and not isinstance(answer, Server) else ()
-    channel = Channel(
-        here.doctor.manager_channel,
-        web=None if offline else web,
-        cache=here.worker.state / "cache" / "manager",
-        installed=installed_lists(install.root, install.node_roots),
-    )
-    registry = None if offline else Registry(asker, here.doctor.registry_endpoint)
-    fetch = None if offline else partial(read_url_document, web=web)
-    return Outlook(web, asker, channel, Sight(server, PackDirectory(channel, registry), fetch, silence))
-
-
-def diagnosis_of(here: Desk, paths: Sequence[str], install: Install, seen: Outlook) -> Diagnosis:
-    from comfy_doctor.diagnose import diagnose
-
-    return diagnose(paths, install, seen.sight)
+    return look_out(here.worker, here.doctor, install_of(here))
 
 
 def diagnose(here: Desk, paths: Sequence[str]) -> Report:
-    install = install_of(here)
-    return diagnosis_of(here, paths, install, outlook(here, install)).report()
-
-
-def sources(here: Desk, install: Install, seen: Outlook, tell: Tell) -> Sources:
-    """Whom a plan asks, in the order of proof: this list is the policy."""
-    import os
-
-    from comfy_doctor.comfyui.shelves import Inventory
-    from comfy_doctor.library.digests import Digests
-    from comfy_doctor.plan import Sources, disk_at
-    from comfy_doctor.resolvers.agent import HostSearches, agent_of
-    from comfy_doctor.resolvers.civitai import CivitaiPlaces, CivitaiSearch
-    from comfy_doctor.resolvers.huggingface import HuggingFaceFiles, HuggingFaceSearch
-    from comfy_doctor.resolvers.local import LocalFiles, shelves_of
-    from comfy_doctor.resolvers.manager_list import ManagerList
-    from comfy_doctor.resolvers.probe import probe
-    from comfy_doctor.resolvers.templates import Templates
-
-    state, asker, offline = here.worker.state, seen.asker, here.doctor.offline
-    agent = agent_of(here.worker, HostSearches(asker, here.doctor.search_url), offline=offline)
-    resolvers: tuple[Resolver, ...] = (
-        Templates(state / "cache"),
-        ManagerList(lambda: _model_list(seen.channel)),
-        HuggingFaceFiles(asker),
-        CivitaiPlaces(asker),
-        LocalFiles(lambda: shelves_of(Inventory(install)), Digests(state / "digests.db")),
-        HuggingFaceSearch(asker),
-        CivitaiSearch(asker),
-        *([agent] if agent is not None else []),
-    )
-
-    def look(candidates: Sequence[Candidate], leash: Leash) -> Sequence[Probe]:
-        return asker.side_by_side(lambda candidate: probe(candidate, seen.web, leash), candidates)
-
-    return Sources(
-        resolvers,
-        None if offline else look,
-        disk_at,
-        is_set=lambda variable: bool(os.environ.get(variable)) or _has_token(here, variable),
-        reserve=here.worker.disk_reserve_bytes,
-        tell=tell,
-    )
-
-
-def _model_list(channel: Channel) -> bytes:
-    """Raises TryLater where the list is nowhere to be had."""
-    import json
-
-    from comfy_doctor.node_packs.channel import MODEL_LIST
-
-    file = channel.file(MODEL_LIST)
-    if file.document is None:
-        raise TryLater(Code.NO_CONNECTION, file.message or "the Manager's list is nowhere to be had")
-    return json.dumps(file.document).encode()
-
-
-def _has_token(here: Desk, variable: str) -> bool:
-    return getattr(here.worker, variable.lower(), None) is not None
+    return look_out(here).diagnosis(paths).report()
 
 
 def plan(
     here: Desk, paths: Sequence[str], which: Which, output: Path | None, *, nodes: bool, form: Form, tell: Tell
 ) -> Report:
     """Raises DoctorTrouble(bad_plan) where the file cannot be written."""
+    from comfy_doctor.outlook import sources_of
     from comfy_doctor.plan import plan_for, plan_report
     from comfy_doctor.plan_file import write_plan
     from comfy_doctor.plan_forms import FORMS
 
-    install = install_of(here)
-    seen = outlook(here, install)
-    diagnosis = diagnosis_of(here, paths, install, seen)
-    made = plan_for(diagnosis, sources(here, install, seen, tell), which, with_nodes=nodes)
+    seen = look_out(here)
+    diagnosis = seen.diagnosis(paths)
+    made = plan_for(diagnosis, sources_of(seen, tell), which, with_nodes=nodes)
     report = plan_report(diagnosis, made)
     if output is not None:
         write_plan(output, made, plan_key(here))
@@ -277,16 +147,16 @@ def fix(
     rewrites: bool = False,
 ) -> Report:
     from comfy_doctor.fix import Cure, fix
+    from comfy_doctor.outlook import sources_of
     from comfy_doctor.plan import plan_for
 
-    install = install_of(here)
-    seen = outlook(here, install)
+    seen = look_out(here)
     workers = WorkerAtHand(here, umask)
     with counter_of(here) as counter, narrator:
         cure = Cure(
-            look=lambda: diagnosis_of(here, paths, install, seen),
-            plan=lambda found: plan_for(found, sources(here, install, seen, narrator.say), which),
-            models_root=install.models_root,
+            look=lambda: seen.diagnosis(paths),
+            plan=lambda found: plan_for(found, sources_of(seen, narrator.say), which),
+            models_root=seen.install.models_root,
             counter=counter,
             workers=workers,
             audience=narrator,
@@ -307,17 +177,12 @@ def lock(here: Desk, paths: Sequence[str], output: Path) -> Report:
     from comfy_doctor.lock import fetched_from, lock
     from download_worker.leash import Leash
 
-    install = install_of(here)
-    diagnosis = diagnosis_of(here, paths, install, outlook(here, install))
+    seen = look_out(here)
     digests = Digests(here.worker.state / "digests.db")
+    packs = read_packs(seen.install.node_roots)
     with counter_of(here) as counter:
-        return lock(
-            diagnosis,
-            read_packs(install.node_roots),
-            output,
-            lambda path: digests.digest_of(path, Leash()),
-            partial(fetched_from, counter),
-        )
+        fetched = partial(fetched_from, counter)
+        return lock(seen.diagnosis(paths), packs, output, lambda path: digests.digest_of(path, Leash()), fetched)
 
 
 def watch(here: Desk, folder: Path, shown: Shows, tell: Tell, *, apply: bool) -> Report:
@@ -325,27 +190,22 @@ def watch(here: Desk, folder: Path, shown: Shows, tell: Tell, *, apply: bool) ->
     import threading
 
     from comfy_doctor.apply import carry_out, tasks_of
+    from comfy_doctor.outlook import sources_of
     from comfy_doctor.plan import plan_for
     from comfy_doctor.watch import Looked, watch
 
-    install = install_of(here)
-
     def look(path: Path) -> Looked:
-        seen = outlook(here, install)
-        diagnosis = diagnosis_of(here, [str(path)], install, seen)
+        seen = look_out(here)  # anew each time: a server may have come or gone since
+        diagnosis = seen.diagnosis([path])
         report = diagnosis.report()
         whole = not any(case.document.error for case in diagnosis.cases)
         if not (apply and whole):
             return Looked(report, whole)
-        items = plan_for(diagnosis, sources(here, install, seen, lambda text: None), with_nodes=False).items
+        items = plan_for(diagnosis, sources_of(seen, tell), with_nodes=False).items
         with counter_of(here) as counter:
-            done = carry_out(tasks_of(items), counter, install.models_root)
-        words = [f"queued: {entry.job.model_info.expected_filename}" for entry in done.added if not entry.deduplicated]
-        words += [f"{task.name}: {task.why}" for task in done.left]
-        return Looked(
-            replace(report, messages=(*report.messages, *done.linked, *words), errors=(*report.errors, *done.errors)),
-            whole,
-        )
+            done = carry_out(tasks_of(items), counter, seen.install.models_root)
+        messages = (*report.messages, *done.words())
+        return Looked(replace(report, messages=messages, errors=(*report.errors, *done.errors)), whole)
 
     return watch(folder, look, shown, threading.Event(), tell=tell)
 

@@ -63,7 +63,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("comfy_doctor.plan", "comfy_doctor.job_verbs", "comfy_doctor.rewrite", "comfy_doctor.lock"), 7),
     **dict.fromkeys(("comfy_doctor.apply", "comfy_doctor.plan_forms", "comfy_doctor.render"), 8),
     **dict.fromkeys(("comfy_doctor.fix", "comfy_doctor.watch", "comfy_doctor.plan_file"), 9),
-    **dict.fromkeys(("comfy_doctor.demo", "comfy_doctor.tui"), 10),
+    **dict.fromkeys(("comfy_doctor.demo", "comfy_doctor.tui", "comfy_doctor.outlook"), 10),
     "comfy_doctor.wiring": 11,
     "comfy_doctor.cli": 12,
     "comfy_doctor.__main__": 13,

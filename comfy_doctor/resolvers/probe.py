@@ -33,6 +33,9 @@ from download_worker.web.session import Answer, Web
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\Z")
 _MODELS = frozenset({".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin"})
 NOT_ASKED = Fit(Word.UNKNOWN)
+EMPTY = "the file is empty at its source; use another one"
+MAX_QUESTIONS = 8
+"""A host may send less than was asked for, but not byte by byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def _looked(wanted: _Asked, far: _Far) -> Probe:
     """Raises Trouble, Interrupted."""
     try:
         far.read_start()
-        no_model = _no_model(wanted, bytes(far.start))
+        no_model = EMPTY if far.total == 0 else _no_model(wanted, bytes(far.start))
         if no_model is not None:
             return Probe(Fit(Word.NO, no_model), size_bytes=far.total)
         head = _head(far)
@@ -109,8 +112,6 @@ def _looked(wanted: _Asked, far: _Far) -> Probe:
 
 def _no_model(wanted: _Asked, start: bytes) -> str | None:
     """Why these first bytes cannot be the file, by the very rules that the worker has for them."""
-    if not start:
-        return "the file is empty at its source; use another one"
     if PurePosixPath(wanted.filename).suffix.lower() not in _MODELS:
         return f"{_page_at(wanted.url)}" if content_of(start[:FIRST_BYTES]) == HTML_PAGE else None
     try:
@@ -178,23 +179,27 @@ class _Far:
     def read_start(self) -> None:
         """As many first bytes as the head needs, at most MAX_HEAD_BYTES. Raises Trouble, Interrupted, Broken."""
         goal = FIRST_BYTES
-        while len(self.start) < goal:
+        for _ in range(MAX_QUESTIONS):
             before = len(self.start)
             with self._open(before, goal) as answer:
                 if answer.status == 416:
                     return
                 self._read_on(answer, goal)
-            if len(self.start) in (before, self.total):
-                return
             goal = _goal(self.start)
+            if len(self.start) in (before, self.total) or goal <= len(self.start):
+                return
 
     def _read_on(self, answer: Answer, goal: int) -> None:
-        """Where ranges are ignored, this one answer has to do: it is read for as long as the head goes on."""
+        """Where ranges are ignored, this one answer has to do: it is read for as long as the head goes on.
+
+        Its end tells the size of the file only if its last chunk was seen; a body without framing may have been cut.
+        """
         while len(self.start) < goal:
             piece = answer.read(goal - len(self.start))
             self.start += piece
             if not piece:
-                self.total = len(self.start) if not self.takes_ranges else self.total
+                if not self.takes_ranges and answer.framing.chunked:
+                    self.total = len(self.start)
                 return
             if not self.takes_ranges and len(self.start) == goal:
                 goal = _goal(self.start)
@@ -205,6 +210,8 @@ class _Far:
         with self._open(first, end) as answer:
             while len(pieces) < end - first and (piece := answer.read(end - first - len(pieces))):
                 pieces += piece
+            if len(pieces) < end - first:
+                raise _lying(answer)
         return bytes(pieces)
 
     @contextmanager
@@ -227,11 +234,13 @@ class _Far:
         total = answer.framing.length if answer.status == 200 else _number(told)
         begins = 0 if answer.status == 200 else (int(told[1]) if told else None)
         if coding != "identity" or begins != first or (first and self.total is not None and total != self.total):
-            raise GiveUp(
-                Code.LYING_SERVER, f"{answer.host} does not send the bytes that were asked for", elsewhere=True
-            )
+            raise _lying(answer)
         self.takes_ranges = answer.status == 206
         self.total = total
+
+
+def _lying(answer: Answer) -> GiveUp:
+    return GiveUp(Code.LYING_SERVER, f"{answer.host} does not send the bytes that were asked for", elsewhere=True)
 
 
 def _number(told: re.Match[str] | None) -> int | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from comfy_doctor.workflows.containers import MAX_WORKFLOW_BYTES, sniff
 from comfy_doctor.workflows.documents import Document, read_bytes_document
-from download_worker.errors import Code, GiveUp, TryLater
+from download_worker.errors import Code, GiveUp
 from download_worker.leash import Leash
 from download_worker.text import public_url
 from download_worker.web.session import Answer, Web
@@ -61,7 +61,7 @@ def fetch_workflow(url: str, web: Web, leash: Leash | None = None) -> bytes:
 
     Raises:
         BadRequest, Refused, TryLater, GiveUp, Interrupted: what `Web.open_stream` and `Web.refusal` say.
-        TryLater: cut_short. GiveUp: too_large, or html: a page answered instead of a file.
+        TryLater: cut_short, stalled. GiveUp: too_large, or html: a page answered instead of a file.
     """
     leash = leash or Leash()
     with web.open_stream(raw_form(url), leash=leash) as answer:
@@ -89,8 +89,6 @@ def _body(answer: Answer, leash: Leash) -> bytes:
     if max(size, told or 0) > MAX_WORKFLOW_BYTES:
         message = f"{answer.url} is larger than {MAX_WORKFLOW_BYTES} bytes"
         raise GiveUp(Code.TOO_LARGE, message, hint="download it and diagnose the file")
-    if told is not None and size < told:
-        raise TryLater(Code.CUT_SHORT, f"{answer.host} sent {size} of {told} bytes of {answer.url}", hint="try again")
     return b"".join(pieces)
 
 

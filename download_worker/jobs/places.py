@@ -26,14 +26,16 @@ gligen upscale_models latent_upscale_models hypernetworks photomaker classifiers
 background_removal frame_interpolation geometry_estimation optical_flow detection
 """
 _PACKS = """
-animatediff_models animatediff_motion_lora depthanything facedetection facerestore_models groundingdino inpaint
-insightface instantid ipadapter LLM mmaudio mmdets onnx pulid reactor sams sapiens SEEDVR2 ultralytics
+animatediff_models animatediff_motion_lora birefnet depthanything facedetection facerestore_models groundingdino inpaint
+insightface instantid ipadapter ipadapter-flux LLM mmaudio mmdets nlf onnx pulid reactor sams sapiens SEEDVR2 t5
+ultralytics wav2vec2
 """
 
 # Model type → folder below the models root. Nothing that is not in here can be written to.
 FOLDERS = MappingProxyType(
     {name: name for name in (_CORE + _PACKS).split()}
     | {
+        "birefnet": "BiRefNet",
         "ultralytics_bbox": "ultralytics/bbox",
         "ultralytics_segm": "ultralytics/segm",
         "reactor/faces": "reactor/faces",
@@ -69,6 +71,10 @@ ALIASES = MappingProxyType(
         "hypernetwork": "hypernetworks",
         "taesd": "vae_approx",
         "style_model": "style_models",
+        "cogvideox_loras": "CogVideo/loras",
+        "xlabs_loras": "xlabs/loras",
+        "xlabs_controlnets": "xlabs/controlnets",
+        "xlabs_ipadapters": "xlabs/ipadapters",
     }
 )
 

@@ -22,10 +22,10 @@ from .drawing import model, node, saved, ui
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    here = Desk(Settings(home=tmp_path / "home"), DoctorSettings(comfyui=tmp_path / "ComfyUI"))
+    here = Desk(Settings(home=tmp_path / "home"), DoctorSettings(comfyui=tmp_path / "ComfyUI", offline=True))
     (tmp_path / "ComfyUI/models/loras").mkdir(parents=True)
     (tmp_path / "ComfyUI/main.py").touch()
-    monkeypatch.setattr(wiring, "desk", lambda *_: here)
+    monkeypatch.setattr(wiring, "desk", lambda *_, **__: here)
     monkeypatch.setattr(wiring, "set_up_logs", lambda *_, **__: None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     mask = os.umask(0o022)
@@ -34,8 +34,8 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def test_json_alone_is_no_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    entry = model("x.pt", "loras", "https://127.0.0.1:1/x.pt")
-    path = saved(tmp_path / "a.json", ui(node(1, "LoraLoader", "x.pt", 1, 1, properties={"models": [entry]})))
+    entry = model("x.safetensors", "loras", "https://127.0.0.1:1/x.safetensors")
+    path = saved(tmp_path / "a.json", ui(node(1, "LoraLoader", "x.safetensors", 1, 1, properties={"models": [entry]})))
     assert run(app, "comfy-doctor", ["fix", str(path), "--json"]) == 1
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert [item["action"] for item in told["data"]["items"]] == ["download"]

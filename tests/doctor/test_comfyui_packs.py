@@ -144,7 +144,7 @@ def test_a_commit_is_found_wherever_git_keeps_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["", "ref: ../../secret", "ref: refs/heads/../../../secret", "\0", "abc"])
 def test_a_hostile_head_tells_nothing(tmp_path: Path, head: str) -> None:
     folder = checkout(tmp_path / "p")
-    write(tmp_path / "secret", COMMIT)
+    write(tmp_path / "p/secret", COMMIT)
     write(folder / ".git/HEAD", head)
     assert head_commit(folder) is None
 

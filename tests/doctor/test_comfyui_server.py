@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 
 import pytest
 
@@ -141,9 +142,12 @@ def test_lists_of_the_wrong_shape_are_no_answer_and_no_error() -> None:
         assert server.classes == {} and server.scripts == {} and server.packs == ()
 
 
-def test_a_pulled_leash_ends_the_reading() -> None:
+@pytest.mark.parametrize("route", ["/system_stats", "/object_info"])
+def test_a_pulled_leash_ends_the_reading_at_once(route: str) -> None:
     leash = Leash()
-    with ComfyUI("0.3.64", faults={"/object_info": "hang"}) as comfyui:
-        threading.Timer(0.2, leash.pull).start()
+    with ComfyUI("0.3.64", faults={route: "hang"}) as comfyui:
+        threading.Timer(0.1, leash.pull).start()
+        begun = monotonic()
         with pytest.raises(Interrupted):
             read_server(comfyui.url, web(comfyui.url), leash)
+        assert monotonic() - begun < 20, "the answer was waited for"

@@ -78,7 +78,7 @@ class Hall:
 
 
 def test_a_paused_queue_ends_the_watch_with_the_command_that_lets_it_go_on(tmp_path: Path) -> None:
-    hall = Hall(tmp_path, "a.pt")
+    hall = Hall(tmp_path, "a.safetensors")
     hall.counter.pause_queue()
     report = hall.fix()
     assert (hall.waited, report.exit_code) == (0, ExitCode.FINDINGS)
@@ -86,7 +86,7 @@ def test_a_paused_queue_ends_the_watch_with_the_command_that_lets_it_go_on(tmp_p
 
 
 def test_what_runs_when_the_queue_is_paused_is_watched_to_its_end(tmp_path: Path) -> None:
-    hall = Hall(tmp_path, "a.pt", "b.pt")
+    hall = Hall(tmp_path, "a.safetensors", "b.safetensors")
 
     def begin() -> None:
         job = hall.claimed()
@@ -98,24 +98,24 @@ def test_what_runs_when_the_queue_is_paused_is_watched_to_its_end(tmp_path: Path
 
 
 def test_jobs_that_are_all_paused_end_the_watch_and_are_named(tmp_path: Path) -> None:
-    hall = Hall(tmp_path, "a.pt")
+    hall = Hall(tmp_path, "a.safetensors")
     hall.waits.append(lambda: [hall.counter.pause(job.job_id) for job in hall.counter.jobs()])
     report = hall.fix()
     (job,) = report.data["jobs"]
-    assert f"a.pt is paused: let it go on with `comfy-doctor jobs resume {job['job_id'][:8]}`" in report.messages
+    assert f"a.safetensors is paused: let it go on with `comfy-doctor jobs resume {job['job_id'][:8]}`" in report.messages
 
 
 @pytest.mark.parametrize(("answer", "agreed"), [("y\n", True), ("n\n", False), ("", False)])
 def test_a_quiet_narrator_still_shows_its_question_and_what_it_is_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, agreed: bool
 ) -> None:
-    hall, shown = Hall(tmp_path, "a.pt"), io.StringIO()
+    hall, shown = Hall(tmp_path, "a.safetensors"), io.StringIO()
     monkeypatch.setattr(narrators, "Console", lambda stderr, **options: Console(file=shown, **options))
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     narrator = Narrator(quiet=True, color=False, ask=True, agreed=False)
     plan = hall.plan()
     assert narrator.planned(plan) is agreed
-    assert "a.pt" in shown.getvalue() and "Carry out this plan?" in shown.getvalue()
+    assert "a.safetensors" in shown.getvalue() and "Carry out this plan?" in shown.getvalue()
     before = shown.getvalue()
     narrator.say("more")
     assert shown.getvalue() == before, "and then it is quiet again"
@@ -123,17 +123,17 @@ def test_a_quiet_narrator_still_shows_its_question_and_what_it_is_about(
 
 def test_t22_a_plan_shows_no_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hall = Hall(tmp_path)
-    entry = model("a.pt", "loras", "https://h.example/a.pt?sig=canary")
-    drawn = ui(node(1, "LoraLoader", "a.pt", 1, 1, properties={"models": [entry]}))
+    entry = model("a.safetensors", "loras", "https://h.example/a.safetensors?sig=canary")
+    drawn = ui(node(1, "LoraLoader", "a.safetensors", 1, 1, properties={"models": [entry]}))
     hall.workflow = saved(tmp_path / "x.json", drawn)
     plan = hall.plan()
     Narrator(quiet=False, color=False, ask=False, agreed=True).planned(plan)
     told = capsys.readouterr()
-    assert "a.pt" in told.err and "canary" not in told.err + json.dumps(plan.data())
+    assert "a.safetensors" in told.err and "canary" not in told.err + json.dumps(plan.data())
 
 
 def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:
-    hall = Hall(tmp_path, "a.pt")
+    hall = Hall(tmp_path, "a.safetensors")
     hall.free = -1
     report = hall.fix()
     assert report.exit_code is ExitCode.SURROUNDINGS

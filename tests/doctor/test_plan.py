@@ -82,9 +82,9 @@ def test_a_name_that_is_no_safe_name_is_a_persons_question() -> None:
 
 def test_sizes_are_summed_per_volume_and_what_does_not_fit_is_seen() -> None:
     items = [
-        *planned(missing("a.pt"), choice=had(size=60)),
-        *planned(missing("b.pt", folder="vae"), choice=had(size=50)),
-        *planned(missing("c.pt", folder="vae"), choice=had()),
+        *planned(missing("a.safetensors"), choice=had(size=60)),
+        *planned(missing("b.safetensors", folder="vae"), choice=had(size=50)),
+        *planned(missing("c.safetensors", folder="vae"), choice=had()),
     ]
     (one,) = volumes_of(items, lambda path: Disk(1, 115), reserve=0)
     assert (one.needed, one.unsized, one.fits) == (110, 1, True)

@@ -498,16 +498,27 @@ def test_t22_neither_keys_nor_the_users_paths_are_in_a_prompt(stub: LlmStub) -> 
     }
 
 
-def test_what_is_shown_is_bounded_and_likest_first(stub: LlmStub) -> None:
-    crowd = tuple(
-        Hit(f"https://huggingface.co/a/r{number // 50}/resolve/main/q{number}.gguf", f"q{number}.gguf", text="x" * 999)
-        for number in range(500)
-    )
+@pytest.mark.parametrize(("text", "most"), [("short", MAX_SHOWN), ("\U0001f40d" * 999, MAX_SHOWN - 1)])
+def test_what_is_shown_is_bounded_and_likest_first(stub: LlmStub, text: str, most: int) -> None:
+    homes = [f"https://huggingface.co/a/r{number}" for number in range(300)]
+    crowd = tuple(Hit(f"{home}/resolve/main/q.gguf", "q.gguf", text=text, page=home) for home in homes)
     looked(stub, FakeSearches(hugging_face=(*crowd, REAL)), ask(), end("FOUND", HF))
-    results = told(stub.requests[-1].body)["results"]
-    assert results[0]["url"] == HF
-    assert len(results) <= MAX_SHOWN
-    assert len(json.dumps(results)) <= MAX_RESULT_CHARS
+    shown = told(stub.requests[-1].body)
+    assert shown["results"][0]["url"] == HF
+    assert 1 < len(shown["results"]) <= most
+    assert len(json.dumps(shown["results"])) <= MAX_RESULT_CHARS
+    assert shown["not_shown"] == 301 - len(shown["results"])
+
+
+def test_a_repository_of_many_files_does_not_hide_the_others(stub: LlmStub) -> None:
+    quants = tuple(
+        replace(REAL, url=f"{HF}.{number}.gguf", filename=f"real_vis_xl_v5-Q{number}_K.gguf") for number in range(2, 9)
+    )
+    other = Hit("https://huggingface.co/b/c/resolve/main/z.ckpt", "z.ckpt", page="https://huggingface.co/b/c")
+    looked(stub, FakeSearches(hugging_face=(*quants, other)), ask(), end("NOT_FOUND"))
+    files = [result["file"] for result in told(stub.requests[-1].body)["results"]]
+    assert "z.ckpt" in files
+    assert len(files) == 5
 
 
 def test_a_page_of_a_web_search_is_shown_but_is_no_candidate(stub: LlmStub) -> None:

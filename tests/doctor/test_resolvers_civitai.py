@@ -368,7 +368,7 @@ def test_a_lora_of_exactly_this_name_alone_may_be_fetched_unasked(host: Civitai,
     found = only(search(quest(TELLING)))
     assert (found.confidence, found.source, found.proof, found.sha256) == (AUTOMATIC, "civitai", "A", ONE)
     asked = host.requests[0].query
-    assert (asked["nsfw"], asked["limit"], "page" in asked) == (["true"], ["100"], False)
+    assert (asked["nsfw"], asked["limit"], "page" in asked) == (["true"], ["50"], False)
     assert asked["types"] == ["DoRA", "LORA", "LoCon"]
 
 
@@ -422,10 +422,10 @@ def test_a_checkpoint_is_known_by_its_title_where_its_file_name_was_made_of_it(h
 
 
 def test_a_name_on_the_second_page_is_found_by_its_cursor(host: Civitai, search: Ask) -> None:
-    crowd = [harbor(file(f"{number}.safetensors", f"{number:064x}"), number=number) for number in range(100, 220)]
+    crowd = [harbor(file(f"{number}.safetensors", f"{number:064x}"), number=number) for number in range(100, 170)]
     host.models += [harbor(file(TELLING, ONE), number=1), *crowd]  # the stand-in lists the highest number first
     assert ONE in {candidate.sha256 for candidate in search(quest(TELLING)).candidates}
-    assert host.requests[1].query["cursor"] == ["100"]
+    assert host.requests[1].query["cursor"] == ["50"]
 
 
 def test_nothing_of_this_name_is_not_found(host: Civitai, search: Ask) -> None:

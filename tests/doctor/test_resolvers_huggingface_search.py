@@ -224,6 +224,17 @@ def test_a_pickle_of_a_stranger_is_for_a_person() -> None:
     assert sureness(place("Kijai/x", pickle), name=pickle) >= [AUTOMATIC]
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "learned_embeds-steps-1000.bin", "diffusion_pytorch_model.bin"])
+def test_names_that_libraries_write_are_never_automatic(name: str) -> None:
+    assert sureness(*(place(f"{owner}/x", name) for owner in PUBLISHERS), name=name) < [0.5]
+
+
+def test_a_name_of_one_word_needs_three_witnesses() -> None:
+    two, three = (["Kijai/x", "Kijai/y"], ["Kijai/x", "Kijai/y", "Comfy-Org/z"])
+    assert sureness(*(place(repo, "ae.sft") for repo in two), name="ae.sft") < [AUTOMATIC]
+    assert sureness(*(place(repo, "ae.sft") for repo in three), name="ae.sft") >= [AUTOMATIC]
+
+
 def test_the_only_known_publisher_is_the_original() -> None:
     one, other = sureness(place("a/x", NAME, "b"), place("Kijai/y", NAME, "a"))
     assert one >= AUTOMATIC > other

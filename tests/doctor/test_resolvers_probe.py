@@ -5,12 +5,13 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from comfy_doctor.needs import Candidate
-from comfy_doctor.resolvers.probe import Probe, probe
+from comfy_doctor.resolvers.probe import MAX_QUESTIONS, Probe, probe
 from download_worker.errors import Code, Interrupted
 from download_worker.leash import Leash
 from download_worker.settings import Settings
@@ -20,7 +21,7 @@ from download_worker.verifiers.content.heads import Format
 from download_worker.verifiers.safetensors_header import DTYPE_BITS
 from download_worker.web.session import Web
 from tests.hub import BEHAVIOURS, Hub, SizedPattern
-from tests.hub.behaviours import always_416, range_total_changed, redirect
+from tests.hub.behaviours import Behaviour, Turn, always_416, no_length_cut, range_total_changed, redirect
 from tests.makers import html_page, safetensors_bytes
 from tests.worker import content_transformers as dit
 from tests.worker.content_adapters import attention_of, kohya
@@ -271,6 +272,43 @@ def test_trouble_on_the_way_is_could_not_look_and_never_a_refusal(
     assert found.trouble is not None and found.trouble.code is code
     assert (found.looked, found.fit.word, found.kind) == (False, Word.UNKNOWN, None)
     assert found.why.startswith("could not look: ")
+
+
+@pytest.mark.parametrize(("after_bytes", "size_bytes"), [(0, None), (5, None), (4096, 65536)])
+def test_h9_a_body_without_framing_that_is_cut_is_no_truncated_file(
+    hub: Hub, look: Look, after_bytes: int, size_bytes: int | None
+) -> None:
+    cut = (BEHAVIOURS["range_ignored"], no_length_cut(after_bytes=after_bytes))
+    found = look(hub.publish("/m.safetensors", safetensors_bytes(), behaviour=cut), "loras")
+    assert (found.fit.word, found.size_bytes) == (Word.UNKNOWN, size_bytes)
+
+
+def sparing(most_bytes: int) -> Behaviour:
+    """A host that answers a range with the first so many bytes of it, and says so."""
+
+    def shortened(turn: Turn) -> Turn:
+        start, stop = turn.asked or (0, 0)
+        return replace(turn, request=turn.request.asking("range", f"bytes={start}-{min(stop, start + most_bytes) - 1}"))
+
+    return Behaviour("sparing", before=shortened)
+
+
+def test_a_host_that_gives_less_than_was_asked_for_is_asked_on(hub: Hub, look: Look) -> None:
+    url = hub.publish("/m.safetensors", SizedPattern(prefix_of(flux_lora())[1], prefix=prefix_of(flux_lora())[0]))
+    hub.behave("/m.safetensors", sparing(50_000))
+    assert look(url).family is Family.FLUX
+
+
+def test_a_host_that_gives_byte_by_byte_is_left_soon_and_its_file_not_refused(hub: Hub, look: Look) -> None:
+    found = look(hub.publish("/m.safetensors", safetensors_bytes(), behaviour=sparing(9)), "loras")
+    assert (found.kind, found.fit.word) == (None, Word.UNKNOWN)
+    assert len(hub.hits) <= MAX_QUESTIONS
+
+
+def test_the_end_of_an_archive_that_comes_in_part_is_no_broken_archive(hub: Hub, look: Look) -> None:
+    whole = archive("archive/data.pkl", *(f"archive/data/{n}" for n in range(20)))
+    found = look(hub.publish("/4x.pth", whole, behaviour=sparing(66_000)), "upscale_models")
+    assert found.trouble is not None and found.trouble.code is Code.LYING_SERVER
 
 
 def test_h7_a_host_that_calls_a_full_file_empty_is_not_believed(hub: Hub, look: Look) -> None:

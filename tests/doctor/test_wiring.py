@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from comfy_doctor import wiring
 from comfy_doctor.settings import DoctorSettings
@@ -38,6 +39,7 @@ class Engine:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Desk:
+    logger.remove()  # as the programs do when they begin
     return Desk(Settings(home=tmp_path), DoctorSettings())
 
 

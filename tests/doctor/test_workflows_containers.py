@@ -73,6 +73,11 @@ def test_a_file_cut_anywhere_gives_what_can_still_be_read(kind: str, write: Writ
         assert not document.failed
 
 
+def test_a_drawing_counts_before_what_was_run_wherever_it_stands() -> None:
+    assert read(png_text({"workflow": API_TEXT, "comment": UI_TEXT})).body == UI
+    assert read(png_text({"comment": UI_TEXT, "prompt": API_TEXT})).body == UI
+
+
 def test_an_image_cut_in_its_pixels_still_gives_its_workflow() -> None:
     assert read(png_text({"workflow": UI_TEXT})[:-20]).body == UI
     assert read(webm_tags({"workflow": UI_TEXT})[:-10]).body == UI

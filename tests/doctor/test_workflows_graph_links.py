@@ -234,7 +234,7 @@ def test_the_api_format_follows_the_same_switches_and_constants() -> None:
     assert [need.name for need in needs_of(graph_of_api(prompt), "w").models] == ["real.ckpt"]
 
 
-@pytest.mark.parametrize(("length", "expected"), [(10, ["real.ckpt"]), (120, [])])
+@pytest.mark.parametrize(("length", "expected"), [(10, ["real.ckpt"]), (60, [])])
 def test_switches_behind_switches_are_followed_as_far_as_is_reasonable(length: int, expected: list[str]) -> None:
     """Each of them nests Python's own calls, and a file could hold a thousand."""
     kind = "Any Switch (rgthree)"

@@ -136,6 +136,24 @@ def official_hunyuan_lora() -> Shapes:
     return peft(dict.fromkeys(names, (3072, 3072)), "transformer.")
 
 
+def xlabs_lora() -> Shapes:
+    ends = [f"processor.{part}_lora{side}" for part in ("proj", "qkv") for side in (1, 2)]
+    layers = [f"double_blocks.{number}.{end}" for number in (0, 1, 10) for end in ends]
+    downs: Shapes = {f"{layer}.down.weight": (16, 3072) for layer in layers}
+    return downs | {f"{layer}.up.weight": (9216 if "qkv" in layer else 3072, 16) for layer in layers}
+
+
+def anima_lora() -> Shapes:
+    text = {f"layers.{n}.self_attn.{part}_proj": (1024, 1024) for n in range(28) for part in "qkvo"}
+    return kohya(attention_of(dit.cosmos_predict2(2048, 28))) | kohya(text, "lora_te_")
+
+
+def krea2_lora() -> Shapes:
+    block = {f"attn.{part}": (6144, 6144) for part in ("gate", "wq", "wo")} | {"attn.wk": (1536, 6144)}
+    block |= {"mlp.down": (6144, 16384), "mlp.gate": (16384, 6144)}
+    return kohya({f"blocks.{n}.{name}": size for n in range(28) for name, size in block.items()})
+
+
 def motion_lora() -> Shapes:
     block = "motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor."
     ends = [f"{block}to_{part}_lora.{side}.weight" for part in "qkv" for side in ("up", "down")]
@@ -255,6 +273,9 @@ LORAS: tuple[Row, ...] = (
     ("flux canny control lora", F.FLUX,
      lambda: peft(attention_of(dit.flux(channels=128)), "") | {"double_blocks.0.img_attn.norm.key_norm.scale": (128,)}),
     ("flux lokr (lycoris)", F.FLUX, adapted(lokr, dit.flux, "lora_unet_")),
+    ("flux lora (xlabs)", F.FLUX, xlabs_lora),
+    ("anima lora with text encoder (kohya)", F.ANIMA, anima_lora),
+    ("krea2 lora, which no rule knows (kohya)", None, krea2_lora),
     ("flux2 lora", F.FLUX2, adapted(peft, dit.flux2)),
     ("flux2 klein 4b lora", F.FLUX2, adapted(peft, klein)),
     ("hunyuan video lora (kohya)", F.HUNYUAN_VIDEO, adapted(kohya, dit.hunyuan_video)),

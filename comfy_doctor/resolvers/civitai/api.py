@@ -20,7 +20,8 @@ from download_worker.settings import CIVITAI_HOME
 API = f"{CIVITAI_HOME}/api/v1"
 MAX_DIGESTS_FOR_VERSIONS = 100
 MAX_DIGESTS_FOR_IDS = 10_000
-MAX_MODELS_PER_PAGE = 100
+MAX_MODELS_PER_PAGE = 50
+"""Civitai takes up to 100; a model brings all its versions and pictures, so that a page is some megabytes already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,8 @@ def _batches(digests: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def _heard(told: Mapping[tuple[str, ...], _R | Trouble], held: _Held) -> Iterator[_R]:
-    """The answers; a batch without one has failed for each of its digests, also where its address is not known."""
+    """The answers. A batch that brought none has failed for each of its digests, whatever the reason: a bulk address
+    that is not there says nothing about digests."""
     for batch, answer in told.items():
         if isinstance(answer, Trouble):
             held.failed |= dict.fromkeys(batch, answer.message)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from comfy_doctor.asking import Asker
 from comfy_doctor.needs import Key, Need
-from comfy_doctor.resolvers.filenames import is_generic, squashed
+from comfy_doctor.resolvers.filenames import squashed
 from comfy_doctor.resolvers.huggingface.hub import HubClient
-from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, queries_for
+from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, is_nobodys, queries_for
 from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Standing
 from comfy_doctor.resolvers.huggingface.weighing import Place, order, weigh
 from comfy_doctor.resolvers.huggingface.words import WANT_TOKEN
@@ -83,7 +83,7 @@ class HuggingFaceSearch:
         return {quest.need.key: answer for quest, answer in zip(quests, answers, strict=True)}
 
     def _published(self, quests: Sequence[Quest], leash: Leash) -> _Index:
-        wanted = frozenset(squashed(q.need.filename) for q in quests if not is_generic(q.need.filename))
+        wanted = frozenset(squashed(q.need.filename) for q in quests if not is_nobodys(q.need.filename))
         index = _Index()
         if wanted:
             lists = self._asker.side_by_side(lambda owner: self._listed(owner, leash), self._publishers)
@@ -116,7 +116,7 @@ class HuggingFaceSearch:
 
     def _searched(self, need: Need, look: _Look, leash: Leash) -> list[Hit]:
         """Searches from many words to few, until some repository has the file. A generic name is no words at all."""
-        generic = is_generic(need.filename)
+        generic = is_nobodys(need.filename)
         queries = queries_for(need.subfolder.replace("/", "-") if generic else need.filename)
         if not queries:
             look.said.append("its name is on many files and was not searched for")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from comfy_doctor.needs import Candidate, Need
-from comfy_doctor.resolvers.filenames import is_generic, is_telling
-from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, Fit, fit, named_after
+from comfy_doctor.resolvers.filenames import is_telling
+from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, Fit, fit, is_nobodys, is_one_word, named_after
 from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Standing
 from comfy_doctor.resolvers.huggingface.words import TOKEN, WANT_TOKEN, obstacle, page_of
 from comfy_doctor.resolvers.likeness import families_in
@@ -31,6 +31,7 @@ OTHER_FOLDER = 0.5
 AMBIGUOUS = 0.5
 GENERIC = 0.3
 MAX_SHOWN = 6
+SAME_IN_PLACES = 3
 _RUNS_NOTHING = (".safetensors", ".sft", ".gguf")
 _RANKS = {owner.lower(): rank for rank, owner in enumerate(PUBLISHERS)}
 
@@ -122,7 +123,7 @@ def _sureness(
     need: Need, group: Group, groups: Sequence[Group], original: Group | None
 ) -> tuple[float, tuple[str, ...]]:
     first = group.places[0]
-    if is_generic(need.filename):
+    if is_nobodys(need.filename):
         return GENERIC, ("its name says nothing about whose it is",)
     if first.blob.filename != need.filename:
         return LOOSE_NAME if group.published else AMBIGUOUS, ("its name is spelled in another way",)
@@ -138,6 +139,8 @@ def _sureness(
 
 
 def _sureness_of_the_only_one(need: Need, group: Group) -> tuple[float, tuple[str, ...]]:
+    if is_one_word(need.filename) and len(group.places) < SAME_IN_PLACES:
+        return NOT_SURE, ("a name of one word is soon on another file",)
     if group.published:
         return (PUBLISHER_AND_OTHERS if len(group.owners) > 1 else PUBLISHER), ("from a known publisher",)
     if not need.filename.lower().endswith(_RUNS_NOTHING):

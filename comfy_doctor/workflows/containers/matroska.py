@@ -59,9 +59,8 @@ def _elements(source: Source, offset: int, end: int) -> Iterator[tuple[int, int,
         kind = int.from_bytes(header[:id_bytes], "big")
         told = int.from_bytes(header[id_bytes : id_bytes + size_bytes], "big") & ((1 << 7 * size_bytes) - 1)
         unknown = told == (1 << 7 * size_bytes) - 1
-        size = source.size - at if unknown else told
-        yield kind, at, size
-        offset = at if unknown or kind in _ENTERED else at + size
+        yield kind, at, told
+        offset = at if unknown or kind in _ENTERED else at + told
 
 
 def _width(first: int) -> int:
