@@ -83,7 +83,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "textual": ("comfy_doctor.tui",),
     "rich": ("comfy_doctor.render", "comfy_doctor.tui"),
     "yaml": ("comfy_doctor.comfyui.extra_paths",),
-    "openai": ("download_worker.verifiers.rubric", "comfy_doctor.resolvers.agent"),
+    "openai": ("download_worker.verifiers.rubric",),
     "PIL": ("comfy_doctor.workflows.containers",),
     "rapidfuzz": ("comfy_doctor.resolvers.likeness",),
     "comfyui_workflow_templates_json": ("comfy_doctor.resolvers.templates",),

@@ -14,14 +14,14 @@ import pytest
 
 from comfy_doctor.needs import Candidate, Need, Use
 from comfy_doctor.resolvers.agent import Agent, Hit, agent_of
-from comfy_doctor.resolvers.agent.conversation import MAX_TURNS
+from comfy_doctor.resolvers.agent.conversation import MAX_TURNS, PROMPT
 from comfy_doctor.resolvers.agent.desk import MAX_RESULT_CHARS, MAX_SHOWN
 from comfy_doctor.resolvers.agent.outcome import MAX_CONFIDENCE, MAX_UNCERTAIN, UNCERTAIN
-from comfy_doctor.resolvers.agent.prompt import search_prompt
 from comfy_doctor.resolvers.resolver import AUTOMATIC, Answer, Quest, Word
 from download_worker.errors import Code, GiveUp, Interrupted, TryLater
 from download_worker.leash import Leash
 from download_worker.settings import Settings
+from download_worker.verifiers.rubric.prompt import versioned_prompt
 from tests.hub.llm import Answer as Says
 from tests.hub.llm import LlmStub, hold
 
@@ -624,7 +624,7 @@ def test_without_a_configured_model_there_is_no_agent(
 
 
 def test_the_prompt_has_a_version_and_names_what_counts() -> None:
-    prompt = search_prompt()
+    prompt = versioned_prompt(PROMPT)
     assert prompt.version == "1"
     assert len(prompt.sha256) == 64
     assert "nonce" in prompt.text

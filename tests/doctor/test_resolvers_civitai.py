@@ -343,6 +343,20 @@ def test_a_note_counts_only_for_the_model_whose_name_is_on_its_page(host: Civita
     assert len(host.requests) == 2, "each place once, whoever names it"
 
 
+def test_of_several_files_of_this_name_on_a_page_none_is_fetched_unasked(host: Civitai, places: Ask) -> None:
+    host.models.append(model(7, "Harbor", "LORA", version(71, file(LORA, TWO)), version(70, file(LORA, ONE))))
+    answer = places(quest(hints=("https://civitai.com/models/7",)))
+    assert [found.sha256 for found in answer.candidates] == [TWO, ONE]
+    assert all(found.confidence < AUTOMATIC for found in answer.candidates)
+
+
+def test_a_file_of_this_name_and_of_another_kind_is_not_fetched_unasked(host: Civitai, places: Ask) -> None:
+    host.models.append(harbor(file(LORA, ONE), kind="Checkpoint"))
+    found = only(places(quest(hints=("https://civitai.com/models/7?modelVersionId=70",))))
+    assert found.confidence < AUTOMATIC
+    assert "Checkpoint" in found.evidence[0]
+
+
 def test_a_note_about_a_checkpoint_that_civitai_renamed_is_shown_and_not_fetched(host: Civitai, places: Ask) -> None:
     host.models.append(harbor(file("moonlitHarbor_v20.safetensors", ONE), name="Moonlit Harbor", kind="Checkpoint"))
     asked = quest("moonlit_harbor_mix.safetensors", "checkpoints", hints=("https://civitai.com/models/7",))

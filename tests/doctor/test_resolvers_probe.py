@@ -307,7 +307,7 @@ def test_a_host_that_gives_byte_by_byte_is_left_soon_and_its_file_not_refused(hu
 
 def test_the_end_of_an_archive_that_comes_in_part_is_no_broken_archive(hub: Hub, look: Look) -> None:
     whole = archive("archive/data.pkl", *(f"archive/data/{n}" for n in range(20)))
-    found = look(hub.publish("/4x.pth", whole, behaviour=sparing(66_000)), "upscale_models")
+    found = look(hub.publish("/4x.pth", whole, behaviour=sparing(FIRST_BYTES)), "upscale_models")
     assert found.trouble is not None and found.trouble.code is Code.LYING_SERVER
 
 

@@ -25,7 +25,7 @@ from download_worker.verifiers.filetype import FiletypeVerifier
 from download_worker.verifiers.published import nobody_publishes
 from download_worker.verifiers.rubric import ModelRubric
 from download_worker.verifiers.rubric.evidence import MAX_EVIDENCE_BYTES, Facts, canonical, digest_of
-from download_worker.verifiers.rubric.prompt import download_prompt
+from download_worker.verifiers.rubric.prompt import versioned_prompt
 from download_worker.verifiers.safetensors_file import SafetensorsVerifier
 from download_worker.verifiers.verifier import Evidence, Rejected, Specimen, prove
 from tests import makers
@@ -212,7 +212,7 @@ def test_t25_no_other_source_is_even_looked_up(tmp_path: Path, stub: LlmStub, so
 def test_a_verdict_keeps_everything_that_led_to_it(good: Specimen, stub: LlmStub) -> None:
     stub.script = says("VERIFIED", "a small lora")
     told = judged(good, ModelRubric(settings(stub)))
-    prompt = download_prompt()
+    prompt = versioned_prompt()
     assert (told.verdict, told.by, told.reason) == ("VERIFIED", MODEL, "a small lora")
     assert (told.prompt_version, told.prompt_sha256) == (prompt.version, prompt.sha256)
     assert [facts["step"] for facts in told.evidence] == ["request", "digest", "filetype", "structure"]
@@ -256,7 +256,7 @@ def test_l7_a_rejection_of_a_good_file_is_honoured_and_shown_as_the_agents(good:
     told = refusal.verdict()
     assert (told.verdict, told.by) == ("REJECTED", MODEL)
     assert told.evidence_sha256 == refusal.evidence["evidence_sha256"] == digest_of(told.evidence)
-    assert told.prompt_sha256 == download_prompt().sha256
+    assert told.prompt_sha256 == versioned_prompt().sha256
 
 
 def test_l11_a_rejection_is_final_and_is_never_asked_about_again(good: Specimen, stub: LlmStub) -> None:
@@ -267,7 +267,7 @@ def test_l11_a_rejection_is_final_and_is_never_asked_about_again(good: Specimen,
         judged(good, ModelRubric(settings(stub)))
     logger.remove(sink)
     assert len(stub.requests) == 1
-    assert any(MODEL in line and "REJECTED" in line and download_prompt().sha256 in line for line in lines)
+    assert any(MODEL in line and "REJECTED" in line and versioned_prompt().sha256 in line for line in lines)
 
 
 def test_the_model_gets_the_prompt_a_schema_and_no_freedom(good: Specimen, stub: LlmStub) -> None:
@@ -275,7 +275,7 @@ def test_the_model_gets_the_prompt_a_schema_and_no_freedom(good: Specimen, stub:
     judged(good, ModelRubric(settings(stub)))
     asked = stub.requests[0]
     assert asked.body["model"] == MODEL
-    assert asked.body["messages"][0] == {"role": "system", "content": download_prompt().text}
+    assert asked.body["messages"][0] == {"role": "system", "content": versioned_prompt().text}
     assert asked.body["response_format"]["type"] == "json_schema"
     assert asked.body["response_format"]["json_schema"]["strict"] is True
     assert asked.body["temperature"] == 0
@@ -709,7 +709,7 @@ def test_t23_an_instruction_in_a_file_name_reaches_the_model_only_as_data(tmp_pa
 
 
 def test_the_prompt_begins_with_its_version_and_states_the_rules() -> None:
-    prompt = download_prompt()
+    prompt = versioned_prompt()
     assert prompt.version == "1"
     assert len(prompt.sha256) == 64
     assert not prompt.text.startswith("version")

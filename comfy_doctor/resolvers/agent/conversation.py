@@ -15,11 +15,12 @@ from loguru import logger
 
 from comfy_doctor.resolvers.agent.actions import Conclusion, read_action
 from comfy_doctor.resolvers.agent.desk import Desk, Facts
-from comfy_doctor.resolvers.agent.prompt import search_prompt
 from download_worker.leash import Leash
 from download_worker.text import safe_text
 from download_worker.verifiers.rubric.answer import Unusable
+from download_worker.verifiers.rubric.prompt import versioned_prompt
 
+PROMPT = "search_agent_prompt.txt"
 MAX_TURNS = 8
 """Of the model, repairs included. A turn is at most one search, so there are fewer searches than turns."""
 MAX_ANSWERS_OF_TIME = 3
@@ -48,7 +49,7 @@ def converse(
     wanted: Facts, desk: Desk, model: Speaker, leash: Leash, answer_seconds: float, nonce: Callable[[], str]
 ) -> Ending:
     """Raises TryLater where the endpoint failed, and Interrupted."""
-    messages: list[Message] = [{"role": "system", "content": search_prompt().text}]
+    messages: list[Message] = [{"role": "system", "content": versioned_prompt(PROMPT).text}]
     end = monotonic() + MAX_ANSWERS_OF_TIME * answer_seconds
     facts: Facts = {"wanted": wanted, "tools": sorted(desk.tools)}
     repaired = False

@@ -98,10 +98,10 @@ class Agent:
 
     def _model(self) -> Speaker:
         """One for each hand, because it learns what its endpoint refuses."""
-        from comfy_doctor.resolvers.agent.model import SearchModel  # noqa: PLC0415 - loads openai, a second's work
+        from download_worker.verifiers.rubric.model import LanguageModel  # noqa: PLC0415 - openai: a second's work
 
         tools = Desk("", self._searches, self._redact).tools
-        return SearchModel(self._settings, self._clock, schema(tools))
+        return LanguageModel(self._settings, self._clock, name="action", schema=schema(tools))
 
 
 class _Round:

@@ -25,7 +25,7 @@ from download_worker.text import Redactor, safe_text
 from download_worker.verifiers.published import PublishedDigest, nobody_publishes
 from download_worker.verifiers.rubric.answer import Answer, Unusable, read_answer
 from download_worker.verifiers.rubric.evidence import Facts, Question, digest_of, gathered
-from download_worker.verifiers.rubric.prompt import download_prompt
+from download_worker.verifiers.rubric.prompt import versioned_prompt
 from download_worker.verifiers.rubric.proof import best_proof, in_words, may_run_code, proof_of
 from download_worker.verifiers.verifier import Evidence, Rejected, Specimen
 
@@ -95,7 +95,7 @@ class ModelRubric:
     def _asked(self, specimen: Specimen, facts: Facts, draft: dict[str, Any], leash: Leash) -> Verdict:
         question = Question(self._nonce(), specimen.job_id, specimen.file.sha256, facts)
         answer = self._answer(question, leash)
-        prompt = download_prompt()
+        prompt = versioned_prompt()
         logger.info("{} says {} of {} (prompt {})", self._model.name, answer.verdict, question.sha256, prompt.sha256)
         draft = draft | {"by": self._model.name, "prompt_version": prompt.version, "prompt_sha256": prompt.sha256}
         if answer.verdict == "REJECTED":
@@ -136,7 +136,7 @@ def _no_voucher(wanted: ModelInfo) -> str:
 
 def _conversation(question: Question) -> list[Message]:
     return [
-        {"role": "system", "content": download_prompt().text},
+        {"role": "system", "content": versioned_prompt().text},
         {"role": "user", "content": question.document()},
     ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -32,9 +32,7 @@ MAX_BODY_BYTES = 256 * 1024
 OPENAI_HOME = "https://api.openai.com/v1"
 _NO_KEY = "none"  # local servers need no key, but the client insists on one
 
-_SCHEMA_FORMAT = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA}}
 _OBJECT_FORMAT = {"type": "json_object"}
-_FORMATS: Sequence[dict[str, Any] | None] = (_SCHEMA_FORMAT, _OBJECT_FORMAT, None)
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "guided", "structured output")
 _REFUSES_A_PARAMETER = frozenset({400, 404, 422})
 _KEY_HINT = "check OPENAI_API_KEY for OPENAI_BASE_URL; the file waits in staging"
@@ -45,7 +43,11 @@ Message = dict[str, str]
 
 
 class LanguageModel:
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    """`schema` is what its answers must look like, as far as the endpoint can hold it to that."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, *, name: str = "verdict", schema: Mapping[str, Any] = SCHEMA
+    ) -> None:
         if settings.llm_model is None:
             raise ValueError("no language model is configured")
         self.name = settings.llm_model
@@ -53,7 +55,8 @@ class LanguageModel:
         self._clock = clock
         self._base_url = settings.openai_base_url or OPENAI_HOME
         # What the endpoint has refused is not asked of it again.
-        self._formats = _FORMATS
+        strict = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+        self._formats: Sequence[dict[str, Any] | None] = (strict, _OBJECT_FORMAT, None)
         self._extras: dict[str, Any] = {"temperature": 0}
 
     def ask(self, messages: Sequence[Message], leash: Leash, deadline: float, *, simpler: bool = False) -> str:

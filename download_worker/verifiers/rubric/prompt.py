@@ -22,11 +22,11 @@ class Prompt:
 
 
 @cache
-def download_prompt() -> Prompt:
+def versioned_prompt(name: str = NAME) -> Prompt:
     """Raises ValueError where the file does not begin with its version."""
-    raw = files(PACKAGE).joinpath(NAME).read_bytes()
+    raw = files(PACKAGE).joinpath(name).read_bytes()
     whole = raw.decode("utf-8").replace("\r\n", "\n")
     first = _VERSION_LINE.match(whole)
     if first is None:
-        raise ValueError(f"{PACKAGE}/{NAME} must begin with a line “version: N”")
+        raise ValueError(f"{PACKAGE}/{name} must begin with a line “version: N”")
     return Prompt(first[1], whole[first.end() :].strip(), hashlib.sha256(raw).hexdigest())
