@@ -84,7 +84,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "rich": ("comfy_doctor.render", "comfy_doctor.tui"),
     "yaml": ("comfy_doctor.comfyui.extra_paths",),
     "openai": ("download_worker.verifiers.rubric",),
-    "PIL": ("comfy_doctor.workflows.containers",),
+    "PIL": (),
     "rapidfuzz": ("comfy_doctor.resolvers.likeness",),
     "comfyui_workflow_templates_json": ("comfy_doctor.resolvers.templates",),
     "persistqueue": ("download_worker.jobs.persist_queue",),

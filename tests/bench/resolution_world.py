@@ -24,7 +24,7 @@ from comfy_doctor.resolvers.huggingface.names import PUBLISHERS
 from comfy_doctor.resolvers.templates import installed_bundle, read_templates
 from comfy_doctor.sites import HubFile, site_of
 from download_worker.leash import Leash
-from tests.bench.resolution_civitai import civitai_models
+from tests.bench.resolution_civitai import own_models, reuploads
 from tests.hub.civitai import Json
 from tests.hub.huggingface import RepoFile, Repository
 
@@ -35,6 +35,7 @@ SCENES: Mapping[Scene, str] = {
     "gone": "as strangers, and of every second model all true copies are gone: nothing right is left to choose",
 }
 BACKGROUND = 2600
+OTHERS_ON_CIVITAI = 100
 GIGABYTE = 1024**3
 _LIBRARY_NAME = re.compile(
     r"(diffusion_)?(pytorch_)?(model|adapter_model|lora|open_clip\w*|ip[-_]adapter|weights?|vae|unet|text_encoder"
@@ -115,7 +116,23 @@ def world(truths: Iterable[Truth], seed: int, scene: Scene = "as they are", back
     wanted = [_wanted(each) for each in by_name.values()]
     lost = {digest for each in wanted[::2] for digest in each.right} if scene == "gone" else set()
     wanted = [Wanted(w.folder, w.name, w.right - lost, w.workflows) for w in wanted]
-    return World(tuple(wanted), tuple(hub.repositories(lost)), tuple(civitai_models(wanted, rng)))
+    again = reuploads(((each.folder, each.name, each.right) for each in wanted), rng)
+    return World(tuple(wanted), tuple(hub.repositories(lost)), (*again, *own_models(OTHERS_ON_CIVITAI, rng)[1]))
+
+
+def civitai_world(seed: int, count: int = 150, background: int = BACKGROUND) -> World:
+    """Models that stand on Civitai, some of them again on the hub: by somebody else, half of them other bytes."""
+    rng = random.Random(seed)  # noqa: S311 - a world, no secret
+    published, models = own_models(count, rng)
+    hub = _Hub(rng)
+    for each in published:
+        if rng.random() < 0.2:
+            content = "" if rng.random() < 0.5 else f"{each.name} {rng.random()}"
+            repo = f"{_stranger(rng)}/{rng.choice((each.name.rpartition('.')[0], 'my-loras', 'sdxl-models'))}"
+            hub.put(repo, each.name, content, each.folder, rng.uniform(1, 5), sha256="" if content else each.sha256)
+    _fill(hub, background, publishers=True)
+    wanted = [Wanted(each.folder, each.name, frozenset({each.sha256}), (f"workflow {n // 3}",)) for n, each in enumerate(published)]
+    return World(tuple(wanted), tuple(hub.repositories(set())), tuple(models))
 
 
 def _wanted(truths: list[Truth]) -> Wanted:
@@ -154,12 +171,14 @@ class _Hub:
     _files: dict[str, dict[str, RepoFile]] = field(default_factory=dict)
     _downloads: dict[str, int] = field(default_factory=dict)
 
-    def put(self, repo: str, path: str, content: str, folder: str, magnitude: float) -> None:
+    def put(
+        self, repo: str, path: str, content: str, folder: str, magnitude: float, *, sha256: str = ""
+    ) -> None:
         """`magnitude` is the decimal logarithm of the repository's downloads, when it is new."""
         files = self._files.setdefault(repo, {"README.md": RepoFile("README.md", 900)})
         self._downloads.setdefault(repo, int(10**magnitude))
         size = int(_GIGABYTES.get(folder, 12.0) * GIGABYTE) + int(_digest(content)[:6], 16)
-        files.setdefault(path, RepoFile(path, size, _digest(content)))
+        files.setdefault(path, RepoFile(path, size, sha256 or _digest(content)))
 
     def downloads(self, repo: str) -> int:
         return self._downloads.get(repo, 1)
@@ -310,4 +329,4 @@ _USUAL = (
     *("{0}_lora_v1.safetensors", "transformer/diffusion_pytorch_model.safetensors"),
 )
 
-__all__ = ["BACKGROUND", "SCENES", "Scene", "Truth", "Wanted", "World", "truths_of_manager", "truths_of_templates", "world"]
+__all__ = ["BACKGROUND", "SCENES", "Scene", "Truth", "Wanted", "World", "civitai_world", "truths_of_manager", "truths_of_templates", "world"]
