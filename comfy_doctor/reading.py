@@ -30,8 +30,8 @@ from download_worker.text import public_url
 MAX_WORKFLOWS = 50_000
 # Names of files that may carry a workflow; what a person names by itself is looked at whatever it is called.
 _SUFFIXES = (
-    ".json", ".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".heic", ".heif", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".flac",
-    ".mp3", ".m4a", ".ogg", ".opus", ".glb", ".gltf", ".svg",
+    ".json", ".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".heic", ".heif", ".mp4", ".m4v", ".mov", ".webm",
+    ".mkv", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".glb", ".gltf", ".svg",
 )  # fmt: skip
 
 Fetch = Callable[[str], Document]

@@ -71,6 +71,14 @@ def test_a_file_is_read_once_whatever_it_is_called(tmp_path: Path, file: Path, r
     assert cache(tmp_path).remembered(other) == first
 
 
+def test_every_file_is_remembered_for_itself(tmp_path: Path) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+        cache(tmp_path).digest_of(file, Leash())
+    assert [cache(tmp_path).remembered(file) for file in files] == [true_digest(file) for file in files]
+
+
 def test_r5_a_changed_file_of_the_same_size_and_time_is_read_again(tmp_path: Path, file: Path) -> None:
     before = file.stat()
     cache(tmp_path).digest_of(file, Leash())

@@ -147,6 +147,13 @@ def test_one_digest_is_one_question_and_a_miss_is_not_found(host: Civitai, place
     ]
 
 
+def test_a_version_that_holds_another_file_is_no_hit(host: Civitai, places: Ask) -> None:
+    """The address takes digests of any kind: what it answers may match by another one."""
+    host.models.append(harbor(file("a.safetensors", TWO)))
+    host.script[f"/api/v1/model-versions/by-hash/{ONE}"] = Said(200, host.models[0]["modelVersions"][0])
+    assert places(quest(**stated(ONE))).word is Word.NOT_FOUND
+
+
 def test_several_digests_are_asked_in_bulk_and_each_model_gets_its_own_file(host: Civitai, asker: Asker) -> None:
     host.models.append(harbor(file("a.safetensors", ONE), file("b.safetensors", TWO, primary=False)))
     quests = [quest(f"{digest[0]}.safetensors", **stated(digest)) for digest in (ONE, TWO, THREE)]
@@ -334,7 +341,8 @@ def test_the_page_of_a_model_is_no_file_and_leads_to_the_version_of_this_name(ho
 
 def test_a_note_counts_only_for_the_model_whose_name_is_on_its_page(host: Civitai, asker: Asker) -> None:
     host.models.append(harbor(file(LORA, ONE)))
-    hints = ("https://civitai.com/models/7", "https://civitai.com/models/7?modelVersionId=70", "https://example.com/")
+    one_version = ("https://civitai.com/models/7?modelVersionId=70", "https://civitai.com/model-versions/70")
+    hints = ("https://civitai.com/models/7", *one_version, "https://example.com/")
     quests = [quest(hints=hints), quest("quite another thing.safetensors", hints=hints)]
     answers = CivitaiPlaces(asker).look(quests, Leash())
     named = answers[quests[0].need.key].candidates
@@ -489,6 +497,11 @@ def test_a_search_that_stays_overloaded_could_not_look(host: Civitai, search: As
     answer = search(quest(TELLING))
     assert answer.word is Word.COULD_NOT_LOOK
     assert "overloaded" in answer.why or "allows no more" in answer.why
+
+
+def test_an_answer_that_is_no_list_of_models_is_could_not_look(host: Civitai, search: Ask) -> None:
+    host.script["/api/v1/models"] = Said(200, {"items": None})
+    assert search(quest(TELLING)).word is Word.COULD_NOT_LOOK
 
 
 def test_half_a_search_makes_nothing_the_only_one(host: Civitai, search: Ask) -> None:

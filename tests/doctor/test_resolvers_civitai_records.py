@@ -70,6 +70,13 @@ def test_any_answer_is_read_without_a_fault_and_leads_to_civitai_only(alone: Any
         offer.public()
 
 
+def test_half_a_character_breaks_no_address() -> None:
+    version = version_of({"id": 5, "files": [{"name": "\ud800.safetensors", "type": "\ud800"}]})
+    assert version is not None
+    assert version.files[0].url == "https://civitai.com/api/download/models/5?type=%3F"
+    assert version.files[0].name.encode()
+
+
 @pytest.mark.parametrize("body", [None, [], 7, "x", {}, {"id": "7"}, {"modelVersions": {}}, {"modelVersions": [None]}])
 def test_what_is_no_version_is_none(body: Any) -> None:
     assert version_of(body) is None
@@ -83,6 +90,7 @@ def test_what_is_no_version_is_none(body: Any) -> None:
         "sd_xl_turbo_lora_v1.safetensors", "pytorch_lora_weights.safetensors", "v1-5-pruned-emaonly.safetensors",
         "anime_style_girl_detailed_photo.safetensors", "controlnet_image_text_encoder.safetensors",
         "anime_v3.safetensors", "epoch_000012.safetensors", "1234567890123456.safetensors", "最终.safetensors",
+        "pneumonoultramicroscopic.safetensors",
     ],
 )  # fmt: skip
 def test_names_that_a_stranger_may_use_too_are_not_telling(name: str) -> None:
