@@ -97,7 +97,7 @@ def sources_of(seen: Outlook, tell: Tell) -> Sources:
     state, asker = seen.worker.state, seen.asker
     agent = agent_of(seen.worker, HostSearches(asker, seen.doctor.search_url), offline=seen.doctor.offline)
     resolvers: tuple[Resolver, ...] = (
-        Templates(state / "cache"),
+        Templates(state / "cache" / "templates.json"),
         ManagerList(lambda: _model_list(seen.channel)),
         HuggingFaceFiles(asker),
         CivitaiPlaces(asker),

@@ -314,3 +314,28 @@ def test_reading_workflows_loads_nothing_heavy() -> None:
     script = f"import sys, {rooms}; print([n for n in {names} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_prompt_speaks_of_is_looked_up_and_stops_nothing(tmp_path: Path, install: Install) -> None:
+    (install.models_root / "loras").mkdir(parents=True, exist_ok=True)
+    (install.models_root / "loras/soft.safetensors").write_bytes(b"x")
+    path = saved(tmp_path / "a.json", ui(node(1, "CLIPTextEncode", "<lora:soft:0.8> <lora:gone:1>")))
+    report = diagnose([path], install).report()
+    assert {entry["name"]: entry["state"] for entry in report.data["mentions"]} == {
+        "soft": "present",
+        "gone": "missing",
+    }
+    assert report.exit_code == 0
+
+
+def test_names_like_a_missing_one_are_shown_and_never_taken(tmp_path: Path, install: Install) -> None:
+    folder = install.models_root / "diffusion_models"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("flux1-dev-fp8.safetensors", "something_else.safetensors"):
+        (folder / name).write_bytes(b"x")
+    path = saved(tmp_path / "a.json", ui(node(1, "UNETLoader", "flux1-dev-bf16.safetensors", "default")))
+    (found,) = looked([path], install)["models"]
+    assert (found["state"], found["relink"]) == ("missing", None)
+    assert [(near["name"], near["why"]) for near in found["near"]] == [
+        ("flux1-dev-fp8.safetensors", "same model, other precision")
+    ]

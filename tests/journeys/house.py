@@ -15,13 +15,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from comfy_doctor.needs import Need
+from comfy_doctor.resolvers.resolver import Quest
+from comfy_doctor.resolvers.templates import Templates
 from download_worker import wiring
 from download_worker.jobs.job import Job, JobId, ModelInfo, Status
+from download_worker.leash import Leash
 from download_worker.room import Journal, Room
 from download_worker.settings import Settings
 from tests.hub import Data, Hub, SizedPattern
@@ -73,6 +78,15 @@ class Said:
         return str(error["code"])
 
 
+@cache
+def _templates() -> bytes:
+    """The index of the official templates, which takes a second to make; every house begins with a copy."""
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / "templates.json"
+        Templates(kept).look([Quest(Need("vae", "x", ()))], Leash())
+        return kept.read_bytes()
+
+
 def _channel(folder: Path) -> Path:
     """Lists of ComfyUI-Manager that know one pack and no model."""
     folder.mkdir()
@@ -95,6 +109,9 @@ class House:
         self.models = self.comfyui / "models"
         self.models.mkdir(parents=True)
         self.comfyui.joinpath("main.py").touch()
+        index = self.home / "state/cache/templates.json"
+        index.parent.mkdir(parents=True, mode=0o700)
+        index.write_bytes(_templates())
         self.notes = folder / "notes"
         self.notes.mkdir()
         self._stack = ExitStack()
