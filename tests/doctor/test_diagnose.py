@@ -244,11 +244,11 @@ def test_t22_a_token_in_a_workflow_is_neither_kept_nor_shown(tmp_path: Path, ins
 
 def test_what_is_shown_is_what_would_be_fetched() -> None:
     weak, strong = (
-        Candidate(f"https://h.example/{name}", "x.pt", "loras", "embedded", confidence=confidence)
+        Candidate(f"https://h.example/{name}", "x.safetensors", "loras", "embedded", confidence=confidence)
         for name, confidence in (("weak", 0.92), ("strong", 0.95))
     )
     finding = ModelFinding(
-        Need("loras", "x.pt", (Use("w", "1", "t", None, True),), candidates=(weak, strong)), State.MISSING, ""
+        Need("loras", "x.safetensors", (Use("w", "1", "t", None, True),), candidates=(weak, strong)), State.MISSING, ""
     )
     (item,) = make_plan([finding])
     assert (item.choice, finding.public()["url"]) == (strong, strong.url)

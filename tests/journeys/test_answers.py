@@ -71,7 +71,7 @@ def test_without_a_comfyui_the_surroundings_are_missing(house: House) -> None:
 
 
 def test_an_unknown_key_is_named_with_file_line_and_the_nearest_one(house: House) -> None:
-    house.home.mkdir()
+    house.home.mkdir(exist_ok=True)
     config = house.home / "comfy_doctor.toml"
     config.write_text("# mine\njobs = 2\nmax_trys = 3\n")
     said = house.cli("jobs")

@@ -260,7 +260,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
 
 
 def test_the_doctors_keys_pass_and_are_not_the_workers(config: Write) -> None:
-    home = config("comfyui = '/c'\nserver = 'http://s'\nextra_paths = '/e'\njobs = 4")
+    home = config("\n".join([*(f"{key} = 'x'" for key in sorted(DOCTOR_KEYS)), "jobs = 4"]))
     assert load(home).jobs == 4
     assert read_config(home / CONFIG_NAME).keys() == DOCTOR_KEYS | {"jobs"}
 
