@@ -6,23 +6,25 @@ business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from comfy_doctor.apply import carry_out, link_what_came, tasks_of
 from comfy_doctor.diagnose import Diagnosis, ModelFinding
 from comfy_doctor.job_verbs import public
-from comfy_doctor.plan import Item, Plan, Volume, make_plan
+from comfy_doctor.plan import Item, Plan, Volume, disk_at, make_plan
 from comfy_doctor.rewrite import renames_of, rewrite
 from download_worker.errors import Code, Trouble
 from download_worker.jobs.counter import Counter
-from download_worker.jobs.job import Job, JobId, Status
-from download_worker.jobs.ledger import Added
+from download_worker.jobs.job import LIVE, Job, JobId, Status
+from download_worker.jobs.ledger import Added, Question
 from download_worker.report import Complaint, ExitCode, Report
 
 WATCH_SECONDS = 0.2
+MAX_LIVE_JOBS = 10_000
 
 
 class Audience(Protocol):
@@ -68,7 +70,7 @@ def fix(cure: Cure) -> Report:
         return _report(before, plan, {}, before.report().exit_code, word)
     if not any(_can_be_done(item, cure) for item in plan.items):
         return _report(before, plan, {}, ExitCode.FINDINGS, "nothing to fetch", *_left(plan, cure))
-    crowded = tuple(_does_not_fit(volume) for volume in plan.volumes if not volume.fits)
+    crowded = tuple(_does_not_fit(volume) for volume in with_what_came(plan, cure.counter) if not volume.fits)
     if crowded:
         return _report(before, plan, {}, ExitCode.SURROUNDINGS, "nothing was changed", errors=crowded)
     if not cure.audience.planned(plan):
@@ -105,6 +107,17 @@ def _outcome(looked: ExitCode, mended: int, still: int) -> ExitCode:
 
 def _can_be_done(item: Item, cure: Cure) -> bool:
     return item.action in ("download", "link") or (item.action == "relink" and cure.rewrites)
+
+
+def with_what_came(plan: Plan, counter: Counter) -> Iterator[Volume]:
+    """What jobs for the same targets have fetched already is on the volume, and is not needed there again."""
+    targets = {item.target for item in plan.downloads}
+    came: dict[int, int] = defaultdict(int)
+    for job in counter.jobs(Question(LIVE, limit=MAX_LIVE_JOBS)):
+        if job.target in targets:
+            came[disk_at(job.target.parent).volume] += job.progress.bytes
+    for volume in plan.volumes:
+        yield replace(volume, needed=max(0, volume.needed - came[disk_at(volume.path).volume]))
 
 
 def _does_not_fit(volume: Volume) -> Complaint:
@@ -163,7 +176,8 @@ def _held(job: Job) -> bool:
 
 
 def _left(plan: Plan, cure: Cure) -> list[str]:
-    return [f"{item.model.need.name}: {item.why}" for item in plan.items if not _can_be_done(item, cure)]
+    items = (item for item in plan.items if item.action != "skip" and not _can_be_done(item, cure))
+    return [f"{item.model.need.name}: {item.why}" for item in items]
 
 
 def _report(

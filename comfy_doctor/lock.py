@@ -9,9 +9,10 @@ from pathlib import Path
 from comfy_doctor.comfyui.packs import InstalledPack
 from comfy_doctor.diagnose import Diagnosis, ModelFinding, NodeFinding, State
 from comfy_doctor.findings import ExitCode, Report
+from comfy_doctor.library.links import size_here
 from comfy_doctor.manifests.lock_file import LockedModel, LockedUse, lock_text
 from comfy_doctor.manifests.manifest import MAX_SOURCES, LockedPack
-from comfy_doctor.needs import Criticality
+from comfy_doctor.needs import Criticality, Need
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 from download_worker.jobs.counter import Counter
 from download_worker.jobs.job import Status
@@ -19,7 +20,7 @@ from download_worker.jobs.ledger import Question
 from download_worker.text import without_credentials
 
 DigestOf = Callable[[Path], str]
-"""The SHA-256 of a file, in lower-case hex. Raises OSError."""
+"""The SHA-256 of a file, in lower-case hex. Raises Trouble where it cannot be read."""
 
 SourcesOf = Callable[[str, str], Sequence[str]]
 """URLs that the file of this name with this SHA-256 was fetched from before."""
@@ -28,7 +29,7 @@ SourcesOf = Callable[[str, str], Sequence[str]]
 def lock(
     diagnosis: Diagnosis, packs: Sequence[InstalledPack], output: Path, digest_of: DigestOf, sources_of: SourcesOf
 ) -> Report:
-    """Raises DoctorTrouble(bad_lock) where the file cannot be written."""
+    """Raises DoctorTrouble(bad_lock) where the file cannot be written; Trouble where a model cannot be read."""
     wanted = [model for model in diagnosis.models if model.need.folder and (model.need.active or model.path)]
     models = [_model(model, digest_of, sources_of) for model in wanted]
     text = lock_text(models, _used_packs(diagnosis.nodes, packs), diagnosis.install.version)
@@ -51,9 +52,9 @@ def lock(
 
 def _model(model: ModelFinding, digest_of: DigestOf, sources_of: SourcesOf) -> LockedModel:
     need, path = model.need, model.path if model.state in (State.PRESENT, State.ELSEWHERE) else None
-    digest, size = None, None
-    if path is not None and path.is_file():
-        digest, size = digest_of(path), path.stat().st_size
+    digest, size = None, None if path is None else size_here(path)
+    if path is not None and size is not None:
+        digest = digest_of(path)
     return LockedModel(
         folder=need.folder or "",
         name=need.name,
@@ -61,19 +62,32 @@ def _model(model: ModelFinding, digest_of: DigestOf, sources_of: SourcesOf) -> L
         size=size,
         sources=_sources(model, digest, sources_of)[:MAX_SOURCES],
         criticality=need.criticality if need.active else Criticality.OPTIONAL,
-        used_by=tuple(
-            LockedUse(workflow=Path(u.workflow).name, node_id=u.node_id, node_type=u.node_type, input=u.input)
-            for u in sorted(need.uses, key=lambda use: (use.workflow, use.node_id))
-        ),
+        used_by=_uses(need),
     )
+
+
+def _uses(need: Need) -> tuple[LockedUse, ...]:
+    """Without the folders of this machine, which must not even tell the order."""
+    used = {
+        LockedUse(workflow=Path(u.workflow).name, node_id=u.node_id, node_type=u.node_type, input=u.input)
+        for u in need.uses
+    }
+    return tuple(sorted(used, key=lambda use: (use.workflow, use.node_id, use.node_type, use.input or "")))
 
 
 def _sources(model: ModelFinding, digest: str | None, sources_of: SourcesOf) -> tuple[str, ...]:
     """Where this very file came from first; then what the workflow says, unless that names another digest."""
     fetched = sources_of(model.need.filename, digest) if digest else ()
     named = [c.url for c in model.need.candidates if digest is None or c.sha256 in (None, digest)]
-    urls = (without_credentials(url) for url in (*fetched, *named))
+    urls = filter(None, map(_public, (*fetched, *named)))
     return tuple(url for url in dict.fromkeys(urls) if url.startswith(("https://", "http://")))
+
+
+def _public(url: str | None) -> str | None:
+    try:
+        return without_credentials(url) if url else None
+    except ValueError:  # a workflow may say anything
+        return None
 
 
 def _used_packs(nodes: Sequence[NodeFinding], packs: Sequence[InstalledPack]) -> list[LockedPack]:
@@ -81,7 +95,7 @@ def _used_packs(nodes: Sequence[NodeFinding], packs: Sequence[InstalledPack]) ->
     by_folder: Mapping[Path, InstalledPack] = {pack.folder: pack for pack in packs}
     used = {node.folder for node in nodes if node.folder is not None}
     return [
-        LockedPack(pack.name, pack.id, pack.repository, pack.version, pack.commit)
+        LockedPack(pack.name, pack.id, _public(pack.repository), pack.version, pack.commit)
         for folder, pack in by_folder.items()
         if folder in used
     ]
@@ -94,10 +108,12 @@ def fetched_from(counter: Counter, filename: str, digest: str) -> tuple[str, ...
 
 
 def _write(output: Path, text: str) -> None:
-    new = output.with_name(f".{output.name}.{os.getpid()}.new")
     try:
-        new.write_text(text, encoding="utf-8")
-        new.replace(output)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise DoctorTrouble(DoctorCode.BAD_LOCK, f"cannot write {output}: {error.strerror}") from error
+        new = output.with_name(f".{output.name}.{os.getpid()}.new")
+        try:
+            new.write_bytes(text.encode("utf-8", "backslashreplace"))  # half a character pair becomes its JSON escape
+            new.replace(output)
+        finally:
+            new.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise DoctorTrouble(DoctorCode.BAD_LOCK, f"cannot write {output}: {error}"[:300]) from error

@@ -1,12 +1,10 @@
 """What one run of the doctor looks out of: the guarded web, whom it asks there, and what it sees beside the disk.
 
-START HERE for the policy of resolution: `sources_of` lists whom a plan asks, in the order of proof.
+Only what a diagnosis needs is loaded here; whom a plan asks for sources stands in `sources.py`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,27 +14,12 @@ from urllib.parse import urlsplit
 from comfy_doctor.asking import AnswerCache, Asker
 from comfy_doctor.comfyui.install import Install
 from comfy_doctor.comfyui.server import Server, read_server
-from comfy_doctor.comfyui.shelves import Inventory
 from comfy_doctor.diagnose import Diagnosis, Sight, diagnose
-from comfy_doctor.library.digests import Digests
-from comfy_doctor.needs import Candidate
-from comfy_doctor.node_packs.channel import MODEL_LIST, Channel, installed_lists
+from comfy_doctor.node_packs.channel import Channel, installed_lists
 from comfy_doctor.node_packs.directory import PackDirectory
 from comfy_doctor.node_packs.registry import Registry
-from comfy_doctor.plan import Sources, disk_at
-from comfy_doctor.resolve import Tell
-from comfy_doctor.resolvers.agent import HostSearches, agent_of
-from comfy_doctor.resolvers.civitai import CivitaiPlaces, CivitaiSearch
-from comfy_doctor.resolvers.huggingface import HuggingFaceFiles, HuggingFaceSearch
-from comfy_doctor.resolvers.local import LocalFiles, shelves_of
-from comfy_doctor.resolvers.manager_list import ManagerList
-from comfy_doctor.resolvers.probe import Probe, probe
-from comfy_doctor.resolvers.resolver import Resolver
-from comfy_doctor.resolvers.templates import Templates
 from comfy_doctor.settings import MANAGER_CHANNEL, REGISTRY_HOME, DoctorSettings
 from comfy_doctor.workflows.raw_url import read_url_document
-from download_worker.errors import Code, TryLater
-from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.session import Web
 
@@ -90,41 +73,3 @@ def _named_hosts(doctor: DoctorSettings) -> Iterator[str]:
         if parts.scheme in ("http", "https") and parts.hostname:
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             yield f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-
-
-def sources_of(seen: Outlook, tell: Tell) -> Sources:
-    """Whom a plan asks, in the order of proof: this list is the policy."""
-    state, asker = seen.worker.state, seen.asker
-    agent = agent_of(seen.worker, HostSearches(asker, seen.doctor.search_url), offline=seen.doctor.offline)
-    resolvers: tuple[Resolver, ...] = (
-        Templates(state / "cache" / "templates.json"),
-        ManagerList(lambda: _model_list(seen.channel)),
-        HuggingFaceFiles(asker),
-        CivitaiPlaces(asker),
-        LocalFiles(lambda: shelves_of(Inventory(seen.install)), Digests(state / "digests.db")),
-        HuggingFaceSearch(asker),
-        CivitaiSearch(asker),
-        *([agent] if agent is not None else []),
-    )
-
-    def look(candidates: Sequence[Candidate], leash: Leash) -> Sequence[Probe]:
-        return asker.side_by_side(lambda candidate: probe(candidate, seen.web, leash), candidates)
-
-    return Sources(
-        resolvers,
-        None if seen.doctor.offline else look,
-        disk_at,
-        is_set=lambda variable: (
-            bool(os.environ.get(variable)) or getattr(seen.worker, variable.lower(), None) is not None
-        ),
-        reserve=seen.worker.disk_reserve_bytes,
-        tell=tell,
-    )
-
-
-def _model_list(channel: Channel) -> bytes:
-    """Raises TryLater where the list is nowhere to be had."""
-    file = channel.file(MODEL_LIST)
-    if file.document is None:
-        raise TryLater(Code.NO_CONNECTION, file.message or "the Manager's list is nowhere to be had")
-    return json.dumps(file.document).encode()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from comfy_doctor.choices import Which
@@ -21,6 +21,7 @@ from comfy_doctor.findings import ExitCode, Report
 from comfy_doctor.needs import Candidate, Criticality, Key, Need
 from comfy_doctor.resolve import Look, Resolution, Tell, resolve
 from comfy_doctor.resolvers.resolver import AUTOMATIC, Resolver
+from comfy_doctor.sites import place_of
 from download_worker.errors import Refused
 from download_worker.jobs.job import ModelInfo
 from download_worker.jobs.places import target_path
@@ -29,6 +30,9 @@ from download_worker.text import without_credentials
 from download_worker.verifiers.rubric.proof import best_proof, may_run_code
 
 Action = Literal["download", "relink", "link", "skip", "ask"]
+
+FOUND_BY_NAME = frozenset({"huggingface", "civitai"})
+"""Whoever sends a workflow can upload a file of the name it asks for: such a host's digest vouches for no pickle."""
 
 NOTHING_KNOWN: Mapping[Key, Resolution] = {}
 
@@ -245,9 +249,8 @@ def make_plan(
 
 def is_wanted(model: ModelFinding, which: Which) -> bool:
     """`required`: what active nodes need. `all`: also what is optional, muted or bypassed."""
-    if which == "skip":
-        return False
-    return which == "all" or (model.need.active and model.need.criticality is not Criticality.OPTIONAL)
+    required = model.need.active and model.need.criticality is not Criticality.OPTIONAL
+    return which == "all" or (which == "required" and required)
 
 
 def node_items(nodes: Sequence[NodeFinding]) -> tuple[NodeItem, ...]:
@@ -285,12 +288,10 @@ def _item(model: ModelFinding, known: Resolution | None, models_root: Path) -> I
     need = model.need
     candidates = known.candidates if known else need.candidates
     asking = Item(model, "ask", model.reason, candidates=candidates, resolution=known)
-    if model.state is State.UNKNOWN and need.folder is None:
+    if need.folder is None:
         return replace(asking, why="nothing tells which model folder it belongs to")
     if model.state is State.UNKNOWN:
         return asking
-    if need.folder is None:
-        return replace(asking, why="nothing tells which model folder it belongs to")
     try:
         target = target_path(models_root, need.folder, need.subfolder, need.filename)
     except Refused as refusal:
@@ -321,11 +322,11 @@ def _from_a_source(item: Item, target: Path, known: Resolution | None) -> Item:
     if choice is None:
         return replace(item, why=(known.why if known else "") or "no source knows it", target=target)
     if choice.source == "local":
-        here = Path(url2pathname(unquote(urlsplit(choice.url).path)))
+        here = Path(url2pathname(urlsplit(choice.url).path))
         why = f"the same bytes are here as {here.name}"
         return replace(item, action="link", why=why, choice=choice, target=target, link_from=here)
     info = job_of(item.model.need, choice)
-    if may_run_code(info) and best_proof(info) not in ("A", "B"):
+    if may_run_code(info) and (choice.source in FOUND_BY_NAME or best_proof(info) not in ("A", "B")):
         return replace(item, why=_PICKLE.format(source=choice.source), target=target)
     why = "; ".join(choice.evidence[-2:]) or f"{choice.source} names this source"
     return replace(item, action="download", why=why, choice=choice, target=target)
@@ -352,29 +353,46 @@ def job_of(need: Need, choice: Candidate) -> ModelInfo:
 
 
 def _sure(best: Candidate | None) -> Candidate | None:
-    return best if best is not None and best.confidence >= AUTOMATIC else None
+    return best if best is not None and best.confidence >= AUTOMATIC and best.obstacle is None else None
 
 
 def _each_content_once(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Equal bytes that two folders ask for are fetched for the first and linked for the second."""
-    first: dict[str, Item] = {}
+    """Equal bytes that two folders ask for are fetched for the first and linked for the second; one target has one."""
+    first: dict[tuple[str, ...], Item] = {}
+    at: dict[Path | None, Item] = {}
     kept = []
     for item in items:
-        digest = item.choice.sha256 if item.action == "download" and item.choice else None
-        if digest is None:
-            kept.append(item)
-        elif digest in first:
-            source = first[digest]
-            why = f"the same bytes as {source.model.need.name}, which is fetched"
-            kept.append(replace(item, action="link", why=why, link_from=source.target))
-        else:
-            first[digest] = item
-            kept.append(item)
+        if item.action in ("download", "link") and item.target in at:
+            item = _second_for(item, at[item.target])
+        elif item.action == "download":
+            item = _linked(item, first.setdefault(_content(item), item))
+        if item.action in ("download", "link"):
+            at[item.target] = item
+        kept.append(item)
     return tuple(kept)
 
 
+def _content(item: Item) -> tuple[str, ...]:
+    """Equal where the bytes are: by their digest, or where none is known by the place they come from."""
+    if item.choice is None:
+        return ("here", str(item.link_from))
+    return ("sha256", item.choice.sha256) if item.choice.sha256 else ("place", *place_of(item.choice.url))
+
+
+def _linked(item: Item, first: Item) -> Item:
+    why = f"the same bytes as {first.model.need.name}, which is fetched"
+    return item if item is first else replace(item, action="link", why=why, link_from=first.target)
+
+
+def _second_for(item: Item, first: Item) -> Item:
+    """Two words for one folder ask for one file; where they mean different bytes, only a person can say which."""
+    folder, name = first.model.need.key
+    if _content(item) == _content(first):
+        return replace(item, action="skip", why=f"it is the same file as {folder}/{name}")
+    return replace(item, action="ask", why=f"another file is to lie at {first.target}, for {folder}/{name}")
+
+
 def _how_to_install(node: NodeFinding) -> str:
-    repository = node.repository
-    if repository is None:
+    if node.repository is None:
         return node.reason
-    return f"install its pack with ComfyUI-Manager, or clone {repository} into custom_nodes and restart ComfyUI"
+    return f"install its pack with ComfyUI-Manager, or clone {node.repository} into custom_nodes and restart ComfyUI"

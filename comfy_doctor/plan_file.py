@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from download_worker.jobs.places import target_path
 PLAN_VERSION = 1
 MAX_PLAN_BYTES = 64 * 1024**2
 MAX_TASKS = 100_000
+KEY_BYTES = 32
 _UNPROVEN = "embedded"  # a source whose digests prove content and nothing else
 _NOT_OURS = "this plan was not made here: diagnose the workflow here, then the link is made"
 
@@ -67,17 +69,23 @@ def write_plan(path: Path, plan: Plan, key_file: Path) -> None:
     """Write a plan, readable for its owner only, in one rename. Raises DoctorTrouble(bad_plan) where it cannot be."""
     data = plan.data()
     data["items"] = [item.document() for item in plan.items] + [node.public() for node in plan.nodes]
-    body = json.dumps(data, sort_keys=True, ensure_ascii=False)
-    document = {"comfy_doctor_plan": PLAN_VERSION, "seal": _seal(body, _key(key_file, make=True)), **data}
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        document = {"comfy_doctor_plan": PLAN_VERSION, "seal": _seal(data, _made_key(key_file)), **data}
+        text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        _write(path, text.encode("utf-8", "backslashreplace"))  # half a character pair becomes its JSON escape
+    except (OSError, ValueError) as error:
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"cannot write {path}: {error}"[:300]) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Raises OSError, ValueError for what is no file name."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
         new.replace(path)
-    except OSError as error:
+    finally:
         new.unlink(missing_ok=True)
-        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"cannot write {path}: {error.strerror}") from error
 
 
 def read_plan(path: Path, models_root: Path, key_file: Path) -> tuple[tuple[Task, ...], bool]:
@@ -90,14 +98,17 @@ def read_plan(path: Path, models_root: Path, key_file: Path) -> tuple[tuple[Task
     seal = document.pop("seal", None)
     if document.pop("comfy_doctor_plan", None) != PLAN_VERSION:
         raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} is no plan of version {PLAN_VERSION}")
-    own = _is_sealed(document, seal, key_file)
     try:
+        own = _is_sealed(document, seal, key_file)
         body = _Body.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path}: {where}: {first['msg']}") from error
-    return tuple(_task_of_row(row, models_root, own=own) for row in body.items if row.kind == "model"), own
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path}: {where}: {first['msg']}"[:300]) from error
+    except RecursionError as error:
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} is no plan: it is too deeply nested") from error
+    rows = (row for row in body.items if row.kind == "model" and row.action != "skip")
+    return tuple(_task_of_row(row, models_root, own=own) for row in rows), own
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -124,7 +135,8 @@ def _task_of_row(row: _Item, models_root: Path, *, own: bool) -> Task:
             target = target_path(models_root, folder, subfolder, filename)
         except Trouble as trouble:
             return Task(name, trouble.message)
-        return Task(name, row.why, target=target, link_from=Path(row.link_from) if row.link_from else None)
+        size = row.choice.size if row.choice else None
+        return Task(name, row.why, target, link_from=Path(row.link_from) if row.link_from else None, size=size)
     if row.choice is None:
         return Task(name, row.why)
     choice = row.choice
@@ -142,27 +154,36 @@ def _task_of_row(row: _Item, models_root: Path, *, own: bool) -> Task:
 
 
 def _is_sealed(document: Mapping[str, Any], seal: object, key_file: Path) -> bool:
-    key = _key(key_file, make=False)
+    """Not sealed, too, where the key cannot be read: then nobody can say who wrote it."""
+    try:
+        key = key_file.read_bytes()
+    except OSError:
+        return False
+    if len(key) != KEY_BYTES or not isinstance(seal, str) or not seal.isascii():
+        return False
+    return hmac.compare_digest(seal, _seal(document, key))
+
+
+def _seal(document: Mapping[str, Any], key: bytes) -> str:
     body = json.dumps(document, sort_keys=True, ensure_ascii=False)
-    return bool(key) and isinstance(seal, str) and hmac.compare_digest(seal, _seal(body, key))
-
-
-def _seal(body: str, key: bytes) -> str:
     return hmac.new(key, body.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def _key(path: Path, *, make: bool) -> bytes:
-    """This home's own key; empty where there is none and none may be made."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        if not make:
-            return b""
+def _made_key(path: Path) -> bytes:
+    """This home's own key; it appears whole, so that two writers never seal with different ones. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = secrets.token_bytes(32)
+    with suppress(FileNotFoundError):
+        if len(key := path.read_bytes()) == KEY_BYTES:
+            return key
+        path.unlink()
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key)
-    except FileExistsError:  # somebody else was quicker
-        return path.read_bytes()
-    return key
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        with suppress(FileExistsError):  # somebody else was quicker
+            os.link(new, path)
+    except OSError:
+        new.replace(path)  # a file system without hard links
+    finally:
+        new.unlink(missing_ok=True)
+    return path.read_bytes()

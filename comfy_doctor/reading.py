@@ -30,8 +30,8 @@ from download_worker.text import public_url
 MAX_WORKFLOWS = 50_000
 # Names of files that may carry a workflow; what a person names by itself is looked at whatever it is called.
 _SUFFIXES = (
-    ".json", ".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".heic", ".heif", ".mp4", ".m4v", ".mov", ".webm",
-    ".mkv", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".glb", ".gltf", ".svg",
+    ".json", ".png", ".apng", ".webp", ".jpg", ".jpeg", ".jfif", ".avif", ".heic", ".heif", ".mp4", ".m4v", ".m4a",
+    ".mov", ".webm", ".mkv", ".mka", ".flac", ".mp3", ".ogg", ".oga", ".ogv", ".opus", ".glb", ".gltf", ".svg",
 )  # fmt: skip
 
 Fetch = Callable[[str], Document]
@@ -65,43 +65,78 @@ def read_cases(
     own = [install.workflows] if install.workflows.is_dir() else []  # made when the first workflow is saved
     for name in paths or own:
         found = list(_cases(str(name), classes, fetch))
-        if not found:
-            messages.append(f"no workflows in {name}")
-        elif len(found) == 1 and found[0].document.format == "not_a_workflow" and not found[0].document.failed:
-            document = found[0].document
-            if document.path == str(name):
-                messages.append(f"{name} is no workflow" + (f": {document.error}" if document.error else ""))
-        cases |= {case.document.path: case for case in found}
+        messages += _about(str(name), found)
+        for case in found:
+            cases.setdefault(_identity(case.document.path), case)
     if not paths and not own:
         messages.append(f"no workflows in {install.workflows}")
     return Reading(tuple(cases.values()), tuple(messages))
 
 
+def _identity(path: str) -> str:
+    """The same file is one case, however often and in whatever way it is named."""
+    return path if is_raw_url(path) else os.path.normpath(Path(path).absolute())
+
+
+def _about(name: str, found: Sequence[Case]) -> Iterator[str]:
+    """That a person has named what holds no workflow; what could not be read is told elsewhere."""
+    documents = [case.document for case in found]
+    if any(document.format != "not_a_workflow" or document.failed for document in documents):
+        return
+    if is_raw_url(name) or not Path(name).is_dir():
+        error = next((document.error for document in documents if document.error), None)
+        yield f"{public_url(name) if is_raw_url(name) else name} is no workflow" + (f": {error}" if error else "")
+    elif documents:
+        yield f"no workflows in {name}: none of its files is one ({len(documents)} were read)"
+    else:
+        yield f"no workflows in {name}"
+
+
 def _cases(name: str, classes: NodeClasses | None, fetch: Fetch | None) -> Iterator[Case]:
+    """Raises DoctorTrouble(no_workflow)."""
     if is_raw_url(name):
         yield _fetched(name, classes, fetch)
         return
     path = Path(name)
-    manifest = place_of_manifest(path)
-    pinned = _pinned(manifest) if manifest is not None else None
+    try:
+        there, is_folder, manifest = path.exists(), path.is_dir(), _manifest_at(path)
+    except OSError as error:  # a folder above it is shut
+        yield _failed(name, error.strerror or str(error))
+        return
+    pinned = _pinned(manifest, classes) if manifest is not None else None
     if pinned is not None:
         yield pinned
-    elif path.is_dir():
-        yield from (_case(read_document(file), classes) for file in _in_folder(path))
-    elif path.exists():
+    elif is_folder:
+        yield from _in_folder(path, classes)
+    elif there:
         yield _case(read_document(path), classes)
     else:
         raise DoctorTrouble(DoctorCode.NO_WORKFLOW, f"there is no file {path}")
 
 
-def _in_folder(folder: Path) -> Iterator[Path]:
+def _manifest_at(path: Path) -> Path | None:
+    """Raises OSError."""
+    manifest = place_of_manifest(path)
+    return manifest if manifest is not None and manifest.is_file() else None
+
+
+def _in_folder(folder: Path, classes: NodeClasses | None) -> Iterator[Case]:
+    """The files in it, and a failed case for each folder that cannot be read. Raises DoctorTrouble(no_workflow)."""
+    shut: list[OSError] = []
+    for file in _files(folder, shut.append):
+        yield _case(read_document(file), classes)
+    for error in shut:
+        yield _failed(str(error.filename or folder), error.strerror or str(error))
+
+
+def _files(folder: Path, shut: Callable[[OSError], None]) -> Iterator[Path]:
     """Files below this folder that may carry a workflow, in a steady order, without hidden ones or linked folders.
 
     Raises:
         DoctorTrouble: `no_workflow`, more files than `MAX_WORKFLOWS`.
     """
     count = 0
-    for directory, folders, files in os.walk(folder):
+    for directory, folders, files in os.walk(folder, onerror=shut):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if name.startswith(".") or not name.lower().endswith(_SUFFIXES):
@@ -134,11 +169,14 @@ def _fetched(url: str, classes: NodeClasses | None, fetch: Fetch | None) -> Case
         return _failed(shown, str(trouble))
 
 
-def _pinned(path: Path) -> Case | None:
-    """What a manifest asks for; None where the file is none after all."""
+def _pinned(path: Path, classes: NodeClasses | None) -> Case | None:
+    """What a manifest asks for; None where the file is none after all, but perhaps a workflow."""
     try:
         found = read_lock(path) if path.name.endswith(".json") else read_comfygit(path)
     except NoManifest as error:
+        document = read_document(path)  # its JSON is read leniently, as programs write it
+        if document.body is not None:
+            return _case(document, classes)
         return _failed(str(path), str(error))
     except OSError as error:
         return _failed(str(path), error.strerror or str(error))

@@ -6,7 +6,7 @@ a file of the wrong kind is refused here and not after 20 GB.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -16,7 +16,7 @@ from comfy_doctor.resolvers.consensus import Hearing, Judged
 from comfy_doctor.resolvers.likeness import families_in
 from comfy_doctor.resolvers.probe import Probe
 from comfy_doctor.resolvers.resolver import AUTOMATIC, Answer, Quest, Resolver, Word
-from download_worker.errors import Trouble
+from download_worker.errors import Code, Trouble
 from download_worker.leash import Leash
 from download_worker.verifiers.content.families import Word as Fit
 from download_worker.verifiers.content.families import families_agree
@@ -64,13 +64,17 @@ class _Page:
     families: frozenset[str]
     asked: list[Asked] = field(default_factory=list)
     seen: dict[str, Probe] = field(default_factory=dict)
+    unseen: str = ""
+    """Why nothing is chosen any more: so many heads were of the wrong kind that no further one is read."""
 
     def quest(self) -> Quest:
         return Quest(self.hearing.need, self.hearing.judge().candidates, self.families)
 
-    def hear(self, source: str, answer: Answer) -> None:
-        self.asked.append(Asked(source, answer.word, answer.why))
-        self.hearing.hear(answer.candidates, source)
+    def hear(self, resolver: Resolver, answer: Answer) -> None:
+        """What a look-up (not a search) finds beside what it was asked about is the word of whoever sent it there."""
+        self.asked.append(Asked(resolver.name, answer.word, answer.why))
+        pointer = None if resolver.search else self.hearing.pointer
+        self.hearing.hear(answer.candidates, resolver.name, pointer)
 
 
 def resolve(
@@ -91,7 +95,7 @@ def resolve(
         if quests:
             tell(f"{resolver.name}: {len(quests)} models")
             for key, answer in _answers(resolver, quests, leash).items():
-                pages[key].hear(resolver.name, answer)
+                pages[key].hear(resolver, answer)
     if look is not None:
         _look_at_heads(pages.values(), look, leash)
     return {key: _resolution(page) for key, page in pages.items()}
@@ -114,7 +118,9 @@ def _look_at_heads(pages: Iterable[_Page], look: Look, leash: Leash) -> None:
             return
         for (page, choice), seen in zip(fresh, look([choice for _, choice in fresh], leash), strict=True):
             page.seen[choice.url] = seen
-        waiting = [page for page, choice in fresh if _is_refused(page.seen[choice.url])]
+        waiting = [page for page, choice in fresh if _as_seen(choice, page.seen[choice.url]).obstacle is not None]
+    for page in waiting:
+        page.unseen = f"the heads of {MAX_PROBES} candidates were read, and none of them is such a file"
 
 
 def _judged(page: _Page) -> Judged:
@@ -124,6 +130,8 @@ def _judged(page: _Page) -> Judged:
     if judged.choice is None:
         return replace(judged, candidates=candidates)
     fit = [c for c in candidates if c.confidence >= AUTOMATIC and c.obstacle is None]
+    if page.unseen and fit and fit[0].url not in page.seen and fit[0].source != "local":
+        return replace(judged, candidates=candidates, choice=None, stopped=page.unseen)
     return replace(judged, candidates=candidates, choice=fit[0] if fit else None)
 
 
@@ -136,6 +144,11 @@ def _as_seen(candidate: Candidate, seen: Probe | None) -> Candidate:
         return candidate
     if _is_refused(seen):
         return replace(candidate, obstacle=seen.why, confidence=0.0)
+    if seen.trouble is not None and seen.trouble.code == Code.NOT_FOUND and not candidate.mirrors:
+        return replace(candidate, obstacle=seen.why.removeprefix("could not look: "))
+    if None not in (candidate.size, seen.size_bytes) and candidate.size != seen.size_bytes:
+        words = f"another file: it has {seen.size_bytes} bytes at its host, {candidate.size} are asked for"
+        return replace(candidate, obstacle=words, confidence=0.0)
     told = seen.why or (f"its head is that of {seen.kind}" if seen.kind else "")
     evidence = (*candidate.evidence, told) if told else candidate.evidence
     return replace(candidate, size=seen.size_bytes if candidate.size is None else candidate.size, evidence=evidence)
@@ -150,37 +163,48 @@ def _resolution(page: _Page) -> Resolution:
 
 def _why_none(candidates: Sequence[Candidate], asked: Sequence[Asked]) -> str:
     """The most telling reason: what stands in the way, what is unsure, who could not look, or that nobody has it."""
+    failed = [f"{entry.source}: {entry.why}" for entry in asked if entry.word is Word.COULD_NOT_LOOK]
+    unlooked = f"could not look everywhere: {'; '.join(failed)}" if failed else ""
     if candidates:
-        best = candidates[0]
-        if best.obstacle:
-            return best.obstacle
-        return f"{len(candidates)} candidates, none sure enough to fetch unasked: choose one of them"
-    failed = [entry for entry in asked if entry.word is Word.COULD_NOT_LOOK]
-    if failed:
-        return "could not look everywhere: " + "; ".join(f"{entry.source}: {entry.why}" for entry in failed)
+        return "; ".join(filter(None, (_about(candidates), unlooked)))
+    if unlooked:
+        return unlooked
     if not asked:
         return "no source knows it"
     return f"not found at {', '.join(dict.fromkeys(entry.source for entry in asked))}"
 
 
-def _families_of_workflows(needs: Sequence[Need]) -> Mapping[str, Mapping[Key, frozenset[str]]]:
-    found: dict[str, dict[Key, frozenset[str]]] = defaultdict(dict)
+def _about(candidates: Sequence[Candidate]) -> str:
+    if candidates[0].obstacle:
+        return candidates[0].obstacle
+    if len(candidates) == 1:
+        return "1 candidate, not sure enough to fetch unasked: choose it if it is the right one"
+    return f"{len(candidates)} candidates, none sure enough to fetch unasked: choose one of them"
+
+
+Crowd = Mapping[str, Counter[str]]
+"""Workflow → how many of its models speak of each family by their names."""
+
+
+def _families_of_workflows(needs: Sequence[Need]) -> Crowd:
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for need in needs:
         families = families_in(need.name)
-        for use in need.uses if families else ():
-            found[use.workflow][need.key] = families
+        for workflow in {use.workflow for use in need.uses} if families else ():
+            found[workflow].update(families)
     return found
 
 
-def _families_around(need: Need, near: Mapping[str, Mapping[Key, frozenset[str]]]) -> frozenset[str]:
+def _families_around(need: Need, crowd: Crowd) -> frozenset[str]:
     """Families that the names of the same workflows' other models speak of."""
-    others = (
-        families
-        for workflow in {use.workflow for use in need.uses}
-        for key, families in near.get(workflow, {}).items()
-        if key != need.key
+    own = families_in(need.name)
+    workflows = {use.workflow for use in need.uses}
+    return frozenset(
+        family
+        for workflow in workflows
+        for family, number in crowd.get(workflow, {}).items()
+        if number > (family in own)
     )
-    return frozenset().union(*others)
 
 
 def _family_notes(page: _Page, choice: Candidate | None) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from comfy_doctor.diagnose import ModelFinding, State
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
@@ -20,6 +20,9 @@ from comfy_doctor.workflows.documents import parse
 
 MAX_BACKUPS = 100
 _VALUES = frozenset({"widgets_values", "widgets_values_named", "inputs"})
+_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]', re.DOTALL)
+_LONGEST_KEY = 200
+"""Characters of a key in the file; its escapes may make a short one longer."""
 
 
 def renames_of(models: Iterable[ModelFinding]) -> Mapping[str, Mapping[str, str]]:
@@ -37,18 +40,25 @@ def renames_of(models: Iterable[ModelFinding]) -> Mapping[str, Mapping[str, str]
 
 
 def rewrite(workflow: Path, renames: Mapping[str, str]) -> Path:
-    """Replace the names in this JSON file; returns where the file as it was is kept.
+    """Replace the names in this JSON file and nothing else; returns where the file as it was is kept.
 
     Raises:
-        DoctorTrouble: `unreadable_workflow`, it is no JSON file of ours to change, or cannot be written.
+        DoctorTrouble: `unreadable_workflow`, it is no JSON file of ours to change, does not say these names, or
+            cannot be written.
     """
     try:
+        workflow = workflow.resolve(strict=True)  # a link to a workflow stays one
         with workflow.open("rb") as file:
             before = file.read(MAX_WORKFLOW_BYTES + 1)
-        document = json.loads(before)
+        if len(before) > MAX_WORKFLOW_BYTES:
+            raise _cannot(workflow, f"it is larger than {MAX_WORKFLOW_BYTES} bytes")
+        json.loads(before)
+        text = before.decode("utf-8")
     except (OSError, ValueError, RecursionError) as error:
         raise _cannot(workflow, "only plain JSON files are rewritten") from error
-    after = json.dumps(_renamed(document, renames, inside=False), indent=2, ensure_ascii=False) + "\n"
+    after = renamed(text, renames)
+    if after == text:
+        raise _cannot(workflow, "it does not say these names where a widget's value would be")
     try:
         parse(after.encode())
         return _exchanged(workflow, after.encode("utf-8"))
@@ -56,14 +66,42 @@ def rewrite(workflow: Path, renames: Mapping[str, str]) -> Path:
         raise _cannot(workflow, str(error)) from error
 
 
-def _renamed(value: Any, renames: Mapping[str, str], *, inside: bool) -> Any:
-    if isinstance(value, str):
-        return renames.get(value, value) if inside else value
-    if isinstance(value, list):
-        return [_renamed(entry, renames, inside=inside) for entry in value]
-    if isinstance(value, dict):
-        return {key: _renamed(entry, renames, inside=inside or key in _VALUES) for key, entry in value.items()}
-    return value
+def renamed(text: str, renames: Mapping[str, str]) -> str:
+    """This JSON text with other names as values of widgets; every other sign of it stays as it is. Pure.
+
+    `text` must be JSON. Numbers, escapes, the order of keys and the layout are its author's, so it is not parsed and
+    written anew.
+    """
+    pieces, end = [], 0
+    for start, stop in _values(text):
+        new = renames.get(json.loads(text[start:stop], strict=False))
+        if new is not None:
+            pieces += [text[end:start], json.dumps(new, ensure_ascii=text.isascii())]
+            end = stop
+    return "".join((*pieces, text[end:]))
+
+
+def _values(text: str) -> Iterator[tuple[int, int]]:
+    """Where the strings stand that are values of widgets or lie inside of one."""
+    inside, key, last = [False], False, None
+    for token in _TOKENS.finditer(text):
+        sign = token[0][0]
+        if sign == ":":
+            key = last is not None and _text_at(text, last) in _VALUES
+            last = None
+            continue
+        if last is not None and (inside[-1] or key):
+            yield last
+        last = token.span() if sign == '"' else None
+        if sign in "[{":
+            inside.append(inside[-1] or key)
+        elif sign in "]}":
+            inside.pop()
+        key = key and sign == '"'
+
+
+def _text_at(text: str, span: tuple[int, int]) -> str:
+    return str(json.loads(text[span[0] : span[1]], strict=False)) if span[1] - span[0] <= _LONGEST_KEY else ""
 
 
 def _exchanged(workflow: Path, text: bytes) -> Path:
@@ -75,8 +113,11 @@ def _exchanged(workflow: Path, text: bytes) -> Path:
         new.chmod(workflow.stat().st_mode & 0o777)
         try:
             os.link(workflow, backup)
+        except FileExistsError:
+            raise
         except OSError:  # a file system without hard links
-            backup.write_bytes(workflow.read_bytes())
+            with backup.open("xb") as file:
+                file.write(workflow.read_bytes())
         new.replace(workflow)
     finally:
         new.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ _HF_PAGES = frozenset({"models", "datasets", "spaces", "docs", "blog", "papers",
 _CIVITAI_DOWNLOAD = re.compile(r"/api/download/models/(\d{1,12})/?\Z")
 _CIVITAI_MODEL = re.compile(r"/models/(\d{1,12})(?:/[^/]*)?/?\Z")
 _CIVITAI_VERSION = re.compile(r"/(?:api/v1/)?model-versions/(\d{1,12})/?\Z")
+_NUMBER = re.compile(r"[0-9]{1,12}\Z")
 _AIR = re.compile(r"(?:urn:)?air:[\w.-]+:[\w.-]+:civitai:(\d{1,12})(?:@(\d{1,12}))?", re.IGNORECASE)
 
 
@@ -37,7 +38,8 @@ class HubFile:
 
     @property
     def url(self) -> str:
-        return f"{HF_HOME}/{self.repo}/resolve/{quote(self.revision, safe='')}/{quote(self.path)}"
+        revision = quote(self.revision, safe="", errors="replace")
+        return f"{HF_HOME}/{self.repo}/resolve/{revision}/{quote(self.path, errors='replace')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def site_of(url: str) -> Site | None:
     if air is not None:
         return CivitaiPlace(int(air[1]), int(air[2]) if air[2] else None)
     try:
+        url.encode()  # JSON may carry half characters, and no URL can
         parts = urlsplit(url.strip())
         host = (parts.hostname or "").lower()
     except ValueError:
@@ -106,6 +109,8 @@ _FILE_CHOICE = frozenset({"type", "format", "size", "fp", "fileId"})
 
 
 def _on_hub(path: str) -> HubFile | HubRepo | None:
+    if not {".", ".."}.isdisjoint(unquote(path).split("/")):
+        return None  # it would be another repository's file than the one that is shown
     file = _HF_FILE.match(path)
     if file is not None:
         return HubFile(f"{file[1]}/{file[2]}", unquote(file[3]), unquote(file[4]))
@@ -123,4 +128,4 @@ def _on_civitai(path: str, query: str) -> CivitaiPlace | None:
     if model is None:
         return None
     version = parse_qs(query).get("modelVersionId", [""])[0]
-    return CivitaiPlace(int(model[1]), int(version) if version.isascii() and version.isdigit() else None)
+    return CivitaiPlace(int(model[1]), int(version) if _NUMBER.match(version) else None)

@@ -7,9 +7,10 @@ moment; one that cannot be read then may still be on its way, and is given time 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from loguru import logger
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from comfy_doctor.findings import ExitCode, Report
+from comfy_doctor.findings import Complaint, ExitCode, Report
 from comfy_doctor.reading import MAX_WORKFLOWS
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
+from download_worker.errors import NEXT_STEP, Code, Trouble
+from download_worker.report import report_of
 
 QUIET_SECONDS = 0.5
 """A file that has not changed for so long is looked at."""
@@ -66,13 +69,20 @@ class Settling:
         """These were there before; they count once they change."""
         self._done.update(known)
 
+    @property
+    def remembered(self) -> Sequence[Path]:
+        """Files that were looked at; those that are gone since are forgotten when they are said to have changed."""
+        return tuple(self._done)
+
     def changed(self, path: Path, now: float) -> None:
         stamp = self._stamp_of(path)
-        if stamp is None or self._done.get(path) == stamp or len(self._pending) >= MAX_WORKFLOWS:
+        if stamp is None:
+            self._done.pop(path, None)
             return
         known = self._pending.get(path)
         if known is None:
-            self._pending[path] = _Pending(stamp, now)
+            if self._done.get(path) != stamp and len(self._pending) < MAX_WORKFLOWS:
+                self._pending[path] = _Pending(stamp, now)
         elif known.stamp != stamp:
             known.stamp, known.changed_at = stamp, now
 
@@ -122,16 +132,31 @@ def watch(
         while not stop.wait(TURN_SECONDS):
             if now() - swept_at >= (SWEEP_SECONDS if heard else DEAF_SWEEP_SECONDS):
                 swept_at = now()
+                touched.update(settling.remembered)
                 touched.update(_files(folder))
-            while touched:
-                path = touched.pop()
-                for file in _files(path) if path.is_dir() else (path,):
+            for path in [touched.pop() for _ in range(len(touched))]:  # a storm of events does not keep us here
+                for file in _files(path) if os.path.isdir(path) else (path,):  # noqa: PTH112 - Path's raises for some
                     settling.changed(file, now())
             for path in settling.due(now()):
-                looked = look(path)
+                looked = _looked(look, path)
                 if settling.finished(path, now(), whole=looked.whole):
                     shows(looked.report)
+                if stop.is_set():
+                    break
     return Report("diagnose", ExitCode.OK, messages=(f"no longer watching {folder}",))
+
+
+def _looked(look: Callable[[Path], Looked], path: Path) -> Looked:
+    """One file that cannot be diagnosed is said to be so, and ends no watch."""
+    try:
+        return look(path)
+    except Trouble as trouble:
+        return Looked(report_of("diagnose", trouble), whole=True)
+    except Exception as error:  # noqa: BLE001 - the wall of the house: one file must never end a watch of months
+        logger.opt(exception=error).error("{} could not be diagnosed", path)
+        what = f"{path} could not be diagnosed: {type(error).__name__}"
+        fault = Complaint(str(Code.INTERNAL), what, NEXT_STEP[Code.INTERNAL])
+        return Looked(Report("diagnose", ExitCode.FINDINGS, errors=(fault,)), whole=True)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -145,9 +170,9 @@ def _files(folder: Path) -> Iterator[Path]:
 def _stamp_of(path: Path) -> Stamp | None:
     try:
         told = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
-    return (told.st_mtime_ns, told.st_size) if path.is_file() else None
+    return (told.st_mtime_ns, told.st_size) if stat.S_ISREG(told.st_mode) else None
 
 
 class _Touched(FileSystemEventHandler):

@@ -105,10 +105,10 @@ def plan(
     here: Desk, paths: Sequence[str], which: Which, output: Path | None, *, nodes: bool, form: Form, tell: Tell
 ) -> Report:
     """Raises DoctorTrouble(bad_plan) where the file cannot be written."""
-    from comfy_doctor.outlook import sources_of
     from comfy_doctor.plan import plan_for, plan_report
     from comfy_doctor.plan_file import write_plan
     from comfy_doctor.plan_forms import FORMS
+    from comfy_doctor.sources import sources_of
 
     seen = look_out(here)
     diagnosis = seen.diagnosis(paths)
@@ -147,8 +147,8 @@ def fix(
     rewrites: bool = False,
 ) -> Report:
     from comfy_doctor.fix import Cure, fix
-    from comfy_doctor.outlook import sources_of
     from comfy_doctor.plan import plan_for
+    from comfy_doctor.sources import sources_of
 
     seen = look_out(here)
     workers = WorkerAtHand(here, umask)
@@ -190,8 +190,8 @@ def watch(here: Desk, folder: Path, shown: Shows, tell: Tell, *, apply: bool) ->
     import threading
 
     from comfy_doctor.apply import carry_out, tasks_of
-    from comfy_doctor.outlook import sources_of
     from comfy_doctor.plan import plan_for
+    from comfy_doctor.sources import sources_of
     from comfy_doctor.watch import Looked, watch
 
     def look(path: Path) -> Looked:

@@ -98,6 +98,7 @@ class Asker:
         self._offline = offline
         self._pause = pause
         self._doors = Doors(self._clock, at_once)
+        self._over = Leash()
         self._guard = threading.Lock()
         self._flights: WeakValueDictionary[str, _Flight] = WeakValueDictionary()
 
@@ -138,8 +139,12 @@ class Asker:
         told = self._told(url, question, max_age_seconds, leash or Leash(), lambda told: keep_if(_head_of(told)))
         return _head_of(told)
 
-    def side_by_side(self, function: Callable[[T], R], things: Iterable[T]) -> list[R]:
-        """`function` of each, in order, several at once. The first exception ends all that has not begun yet."""
+    def side_by_side(self, function: Callable[[T], R], things: Iterable[T], leash: Leash | None = None) -> list[R]:
+        """`function` of each, in order, several at once. The first exception ends all that has not begun yet.
+
+        Ctrl-C also ends every question of this asker that is under way, and whatever else runs on `leash`: nobody
+        waits for a silent host then.
+        """
         todo = list(things)
         if len(todo) < 2:
             return [function(thing) for thing in todo]
@@ -147,8 +152,11 @@ class Asker:
             futures = [pool.submit(function, thing) for thing in todo]
             try:
                 return [future.result() for future in futures]
-            except BaseException:
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
+                if isinstance(error, KeyboardInterrupt):
+                    self._over.pull()
+                    (leash or self._over).pull()
                 raise
 
     def _told(
@@ -160,9 +168,8 @@ class Asker:
         keep_if: Callable[[dict[str, Any]], object] = bool,
     ) -> dict[str, Any]:
         """From the cache, else from the host. Who asks the same thing at the same time waits, then reads the cache."""
-        leash.check()
-        key = _key(url, question)
-        with self._flight(key, leash):
+        key = _key(*self._web.leads_to(url), question)
+        with self._on_both(leash) as leash, self._flight(key, leash):
             kept = self._kept(key, max_age_seconds)
             if kept is not None:
                 return kept
@@ -246,9 +253,12 @@ class Asker:
             body = self._web.json_of(answer)
             return {"status": 200, "body": body, "next": _next_page(answer)}
         refusal = self._web.refusal(answer)
-        if answer.status in _MISSING:
-            return {"status": answer.status, "said": refusal.message}
-        raise refusal
+        if answer.status not in _MISSING:
+            raise refusal
+        if "html" in answer.headers.get("content-type", "").lower():
+            # No API tells us so: it is the page of some network in between, or of an endpoint that has no such API.
+            raise GiveUp(Code.LYING_SERVER, f"{refusal.message}, in a web page and not in JSON", elsewhere=True)
+        return {"status": answer.status, "said": refusal.message}
 
     @contextmanager
     def _in_time(self, url: str, leash: Leash) -> Iterator[Leash]:
@@ -268,6 +278,13 @@ class Asker:
                 raise TryLater(Code.STALLED, what, hint="ask again later") from error
             finally:
                 timer.cancel()
+
+    @contextmanager
+    def _on_both(self, leash: Leash) -> Iterator[Leash]:
+        """A leash that is pulled with this one, and when all is over. Raises Interrupted."""
+        either = Leash()
+        with leash.cutting(either.pull), self._over.cutting(either.pull):
+            yield either
 
     @contextmanager
     def _flight(self, key: str, leash: Leash) -> Iterator[None]:
@@ -292,9 +309,13 @@ def _head_of(told: dict[str, Any]) -> Head:
     return Head(told["status"], told["headers"], tuple(told["hops"]), told["url"])
 
 
-def _key(url: str, question: Question) -> str:
-    """Without secrets: it is written to the disk."""
-    key = f"{question.method} {public_url(url)}".encode(errors="backslashreplace").decode()
+def _key(address: str, known: bool, question: Question) -> str:
+    """Without secrets: it is written to the disk. `known`: by a token of ours, to which a host may show more.
+
+    A mirror's answer never stands for that of the host itself: the address is the one that is really asked.
+    """
+    asker = " with a token" if known else ""
+    key = f"{question.method}{asker} {public_url(address)}".encode(errors="backslashreplace").decode()
     if question.body is None:
         return key
     body = json.dumps(question.body, sort_keys=True).encode()
@@ -308,5 +329,13 @@ def _plain(headers: Headers) -> dict[str, str]:
 
 def _next_page(answer: Answer) -> str | None:
     """RFC 8288. A token in it would be written to the disk: it is left out, the web adds its own."""
-    found = _NEXT.search(answer.headers.get("link", ""))
+    found = _NEXT.search(_as_sent(answer.headers.get("link", "")))
     return None if found is None else public_url(urljoin(answer.url, found[1]))
+
+
+def _as_sent(header: str) -> str:
+    """http.client reads heads as Latin-1, hosts write UTF-8."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return header

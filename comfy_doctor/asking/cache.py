@@ -25,6 +25,8 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 PRUNE_EVERY_WRITES = 64
 BUSY_SECONDS = 2.0
+LEFT_ALONE_SECONDS = 60.0
+"""After a process that did not let go of the file for that long."""
 FUTURE_SECONDS = 60.0
 """A row that was written later than this from now was written under a wrong clock."""
 
@@ -61,6 +63,7 @@ class AnswerCache:
         self._clock = clock or SystemClock()
         self._bounds = (max_rows, max_bytes)
         self._one_at_a_time = threading.Lock()
+        self._left_alone_until = float("-inf")
         self._writes = 0
         self._prune_every = max(1, min(PRUNE_EVERY_WRITES, max_rows // 16))
 
@@ -105,6 +108,8 @@ class AnswerCache:
     def _with_file(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `work` answers; None where there is no usable file."""
         with self._one_at_a_time:
+            if self._clock.steady().seconds < self._left_alone_until:
+                return None
             try:
                 self._make_private()
                 with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
@@ -129,6 +134,9 @@ class AnswerCache:
 
     def _met(self, error: sqlite3.Error) -> None:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code, sqlite.org/rescode
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            # Whoever holds it may have been stopped: two hundred questions must not wait for it one after another.
+            self._left_alone_until = self._clock.steady().seconds + LEFT_ALONE_SECONDS
         if code not in _DAMAGED:
             logger.debug("{}: answers are not at hand: {}", self._path, error)
             return

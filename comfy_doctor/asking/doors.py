@@ -16,7 +16,7 @@ from download_worker.errors import Code, TryLater
 from download_worker.leash import Leash
 
 FAILURES_MAX = 4
-"""So many failures in a row, and the door is taken for closed."""
+"""So many failures or pauses in a row, and the door is taken for closed."""
 REST_SECONDS = 60.0
 UNTOLD_WAIT_SECONDS = 5.0
 """For a host that is busy and does not say how long."""
@@ -33,7 +33,7 @@ class Door:
         self._seats = threading.BoundedSemaphore(connections)
         self._closed_until = float("-inf")
         self._code = Code.BUSY_HOST
-        self._failures = 0
+        self._failures = self._pauses = 0
 
     def closed_for_seconds(self) -> float:
         """0 when it is open."""
@@ -50,11 +50,20 @@ class Door:
     def opened(self) -> None:
         """It answered, whatever it said."""
         with self._lock:
-            self._failures = 0
+            self._failures = self._pauses = 0
 
     def close_for(self, seconds: float) -> None:
-        """The host asked for this pause; a longer one that it asked for before holds."""
+        """The host asked for this pause; a longer one that it asked for before holds.
+
+        One that asks for pause after pause and answers nothing in between is left alone for longer: else two hundred
+        questions would wait for it one after another.
+        """
         with self._lock:
+            if self._closed_until <= self._clock.steady().seconds:
+                self._pauses += 1
+            if self._pauses >= FAILURES_MAX:
+                self._pauses = 0
+                seconds = max(seconds, REST_SECONDS)
             self._shut(seconds, Code.BUSY_HOST)
 
     def failed(self, trouble: TryLater) -> None:

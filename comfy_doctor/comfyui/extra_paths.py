@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from comfy_doctor.comfyui.plain_files import read_start
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 
 FILE_NAME = "extra_model_paths.yaml"
@@ -44,8 +45,7 @@ def read_extra_paths(path: Path) -> tuple[ExtraRoot, ...]:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_YAML_BYTES + 1)
+        text = read_start(path, MAX_YAML_BYTES + 1)
         if len(text) > MAX_YAML_BYTES:
             raise _bad(path, f"larger than {MAX_YAML_BYTES} bytes")
         if b"*" in text and _has_alias(text):

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from comfy_doctor.comfyui.plain_files import read_start
+
 MAX_GIT_FILE_BYTES = 1024 * 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _REF = re.compile(r"ref: (refs/[\w./+@-]{1,200})\Z")
@@ -86,7 +88,6 @@ def _shared(git: Path) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_GIT_FILE_BYTES).decode("utf-8", "replace")
+        return read_start(path, MAX_GIT_FILE_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError):
         return ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from comfy_doctor.comfyui.extra_paths import FILE_NAME, ExtraRoot, read_extra_paths
+from comfy_doctor.comfyui.plain_files import read_start
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 from download_worker.jobs.places import FOLDERS
 
@@ -150,7 +151,6 @@ def _version(root: Path) -> str | None:
 
 def _head(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_VERSION_BYTES).decode("utf-8", "replace")
+        return read_start(path, MAX_VERSION_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""

@@ -18,6 +18,7 @@ from loguru import logger
 
 from comfy_doctor.comfyui.git_folder import head_commit, origin_url, repository_url
 from comfy_doctor.comfyui.pack_types import Bringer, scan_types
+from comfy_doctor.comfyui.plain_files import read_start
 from comfy_doctor.needs import PackClue
 
 MAX_PACKS = 2_000
@@ -60,6 +61,7 @@ class Packs:
     read: bool = True
     packs: tuple[InstalledPack, ...] = ()
     _found: dict[str, Bringer[InstalledPack] | None] = field(default_factory=dict, compare=False, repr=False)
+    _named: dict[str, tuple[int, InstalledPack]] = field(default_factory=dict, compare=False, repr=False)
 
     def has(self, clue: PackClue) -> bool:
         """A pack that ComfyUI loads fits the clue."""
@@ -67,8 +69,12 @@ class Packs:
 
     def find(self, clue: PackClue) -> InstalledPack | None:
         """The pack that fits the clue; one that is switched off only where no other does."""
-        fitting = [pack for pack in self.packs if not pack.names.isdisjoint(names_of(clue))]
-        return min(fitting, key=lambda pack: pack.disabled, default=None)
+        if not self._named:
+            for rank, pack in enumerate(self._loaded_first()):
+                for name in pack.names:
+                    self._named.setdefault(name, (rank, pack))
+        fitting = [self._named[name] for name in names_of(clue) if name in self._named]
+        return min(fitting, key=lambda ranked: ranked[0])[1] if fitting else None
 
     def find_types(self, types: Collection[str]) -> Mapping[str, InstalledPack]:
         """Which pack's own code registers each of these node types; without an entry where none is seen to.
@@ -159,8 +165,7 @@ def _pack(path: Path, *, disabled: bool) -> InstalledPack:
 
 def _project(folder: Path) -> Mapping[str, Any]:
     try:
-        with (folder / "pyproject.toml").open("rb") as file:
-            text = file.read(MAX_PYPROJECT_BYTES).decode("utf-8", "replace")
+        text = read_start(folder / "pyproject.toml", MAX_PYPROJECT_BYTES).decode("utf-8", "replace")
         project = tomllib.loads(text).get("project")
     except (OSError, ValueError, RecursionError):
         return {}

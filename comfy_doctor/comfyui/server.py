@@ -214,7 +214,7 @@ def _folders(asking: _Asking, told: Mapping[str, Any]) -> dict[str, Listing]:
     described = {_text(entry.get("name")): entry for entry in _tables(told.get("/experiment/models"))}
     real = _table(told.get("/internal/folder_paths"))
     folders = list(dict.fromkeys([*_texts(told.get("/models")), *(name for name in described if name), *real]))
-    folders = [folder for folder in folders if folder not in _NO_MODELS][:MAX_FOLDERS]
+    folders = [folder for folder in folders if folder not in _NO_MODELS and folder.isprintable()][:MAX_FOLDERS]
     plain = {folder: f"/models/{quote(folder, safe='')}" for folder in folders}
     names = asking.all({route: asking.ask(route, MAX_LIST_BYTES) for route in plain.values()})
     sized = (f"/experiment{route}" for route in plain.values() if names.get(route) != [])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -76,8 +76,30 @@ class Shelf:
 
     files: Mapping[str, Path]
     unread: tuple[Path, ...] = ()
-    by_filename: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by_filename: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Lower-case last part → listed names."""
+
+
+class _Paths(Mapping[str, Path]):
+    """Listed name → path, which is made when it is asked for: of a hundred thousand files few are.
+
+    What is held is the directory, one text for all files in it.
+    """
+
+    def __init__(self, directories: Mapping[str, str]) -> None:
+        self._directories = directories
+
+    def __getitem__(self, name: str) -> Path:
+        return Path(self._directories[name], name.rpartition("/")[2])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._directories
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._directories)
+
+    def __len__(self) -> int:
+        return len(self._directories)
 
 
 class Inventory:
@@ -175,11 +197,11 @@ def _searched(install: Install, folder: str) -> str:
 
 
 def _walk_all(roots: tuple[Path, ...]) -> Shelf:
-    files: dict[str, Path] = {}
+    files: dict[str, str] = {}
     unread: list[Path] = []
     for root in roots:
-        for name, path in _walk(root, unread):
-            files.setdefault(name, path)  # ComfyUI takes the first directory that has it
+        for name, directory in _walk(root, unread):
+            files.setdefault(name, directory)  # ComfyUI takes the first directory that has it
             if len(files) >= MAX_FILES_PER_FOLDER:
                 logger.error("{} holds more than {} files: the rest was not looked at", root, MAX_FILES_PER_FOLDER)
                 unread.append(root)
@@ -187,11 +209,11 @@ def _walk_all(roots: tuple[Path, ...]) -> Shelf:
     by_filename: dict[str, list[str]] = defaultdict(list)
     for name in files:
         by_filename[name.rpartition("/")[2].lower()].append(name)
-    return Shelf(files, tuple(unread), {key: tuple(names) for key, names in by_filename.items()})
+    return Shelf(_Paths(files), tuple(unread), dict(by_filename))
 
 
-def _walk(root: Path, unread: list[Path]) -> Iterator[tuple[str, Path]]:
-    """(listed name, path) of every file; a directory is not entered twice on one way down, so links may form rings."""
+def _walk(root: Path, unread: list[Path]) -> Iterator[tuple[str, str]]:
+    """(listed name, directory) of every file; none is entered twice on one way down, so links may form rings."""
     waiting: list[tuple[Path, str, frozenset[tuple[int, int]]]] = [(root, "", frozenset())]
     while waiting:
         directory, prefix, above = waiting.pop()
@@ -200,13 +222,14 @@ def _walk(root: Path, unread: list[Path]) -> Iterator[tuple[str, Path]]:
             here = (stat.st_dev, stat.st_ino)
             if here in above or len(above) > MAX_FOLDER_DEPTH:
                 continue
+            inside = str(directory)
             with os.scandir(directory) as entries:
                 for entry in entries:
                     if entry.is_dir():
                         if entry.name != ".git":
                             waiting.append((Path(entry.path), f"{prefix}{entry.name}/", above | {here}))
                     elif entry.is_file():
-                        yield prefix + entry.name, Path(entry.path)
+                        yield prefix + entry.name, inside
         except FileNotFoundError:
             continue  # no such folder, or gone while we looked: nothing is in it
         except OSError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from loguru import logger
 
+from comfy_doctor.comfyui.plain_files import opened
 from download_worker.digests import feed
 from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.leash import Leash
@@ -28,7 +28,6 @@ SETTLED_SECONDS = 2.0
 """A file that changed later than this may change again within one tick of its file system's clock, unseen."""
 _TABLE = "CREATE TABLE IF NOT EXISTS digests (file TEXT PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL)"
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-_WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class _Identity(NamedTuple):
@@ -111,15 +110,8 @@ class Digests:
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """A regular file, open for reading; a fifo or a device is not waited for (FAULTS R5)."""
-    with _reading_errors(path):
-        descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise GiveUp(Code.STORAGE, f"{path} is no regular file")
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            yield file
-    finally:
-        os.close(descriptor)
+    with _reading_errors(path), opened(path) as file:
+        yield file
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,15 @@ Made = Literal["hard link", "symbolic link", "already there"]
 _NOT_HERE = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
+def size_here(path: Path) -> int | None:
+    """Bytes of the regular file there (a link is followed); None where none is, or none that can be looked at."""
+    try:
+        told = path.stat()
+    except (OSError, ValueError):
+        return None
+    return told.st_size if stat.S_ISREG(told.st_mode) else None
+
+
 def link(source: Path, target: Path) -> Made:
     """Make `target` another name of the regular file `source`.
 
@@ -24,18 +34,30 @@ def link(source: Path, target: Path) -> Made:
         GiveUp: `conflict` when another file has that name, `not_found` when the source is gone, `storage` when the
             file system takes neither kind of link.
     """
-    if not source.is_file():
+    if size_here(source) is None:
         raise GiveUp(Code.NOT_FOUND, f"{source} is not there", hint="diagnose again: its file has moved")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return _linked(source.resolve(), target)
     except FileExistsError as error:
-        if target.exists() and target.samefile(source):
+        same, spelled = _compared(source, target)
+        if same and spelled:
             return "already there"
+        if same:  # a file system that does not tell these names apart, and a ComfyUI that does
+            hint = "choose the name that the file has here, or repair with --rewrite"
+            raise GiveUp(Code.CONFLICT, f"{target} is here in other letters", hint=hint) from error
         raise GiveUp(Code.CONFLICT, f"{target} is another file") from error
     except OSError as error:
         what = f"{target} cannot be linked to {source}: {error.strerror or error}"
         raise GiveUp(Code.STORAGE, what, hint="copy the file by hand, or choose its present name") from error
+
+
+def _compared(source: Path, target: Path) -> tuple[bool, bool]:
+    """Whether both are one file, and whether the folder spells the target's name as it is asked for."""
+    try:
+        return target.samefile(source), target.name in {path.name for path in target.parent.iterdir()}
+    except OSError:  # a link to nowhere has that name
+        return False, False
 
 
 def _linked(source: Path, target: Path) -> Made:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from comfy_doctor.manifests.manifest import (
-    MAX_MANIFEST_BYTES,
     MAX_MODELS,
     MAX_SOURCES,
     LockedPack,
@@ -29,6 +28,11 @@ from download_worker.jobs.places import ALIASES
 from download_worker.text import without_credentials
 
 _TOOLS = ("comfygit", "comfydock")
+MAX_TOML_BYTES = 4 * 1024**2
+"""Ten thousand models are 1 MiB, and the standard library reads some 0.5 MiB a second."""
+MAX_KEY_PARTS = 64
+"""The standard library's time grows with the square of this: a key of 32,000 parts takes it a minute."""
+_DEEP_KEY = re.compile(rf"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_KEY_PARTS}}}""")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _CONFIDENCE = 0.9  # as much as a workflow's own metadata: its author wrote both
@@ -54,12 +58,15 @@ def read_comfygit(path: Path) -> Manifest | None:
         NoManifest: it is too large or no TOML. OSError.
     """
     with path.open("rb") as file:
-        data = file.read(MAX_MANIFEST_BYTES + 1)
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise NoManifest(f"larger than {MAX_MANIFEST_BYTES} bytes")
+        data = file.read(MAX_TOML_BYTES + 1)
+    if len(data) > MAX_TOML_BYTES:
+        raise NoManifest(f"larger than {MAX_TOML_BYTES} bytes")
     try:
-        tools = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n")).get("tool")
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        text = data.decode("utf-8-sig")
+        if _DEEP_KEY.search(text):
+            raise NoManifest(f"a key of more than {MAX_KEY_PARTS} parts")
+        tools = tomllib.loads(text).get("tool")
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a bare ValueError
         raise NoManifest(f"not TOML: {error}"[:200]) from error
     table = next((_table(tools).get(tool) for tool in _TOOLS if tool in _table(tools)), None)
     return manifest_of(_table(table), str(path)) if table is not None else None

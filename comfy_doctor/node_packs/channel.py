@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from loguru import logger
 
+from comfy_doctor.comfyui.plain_files import read_start
 from download_worker.clock import Clock, SystemClock
 from download_worker.errors import Trouble
 from download_worker.leash import Leash
@@ -176,8 +177,7 @@ class Channel:
 
 def _list_in(path: Path) -> dict[str, Any]:
     """Raises OSError; and ValueError when it is no JSON object, or too much of it."""
-    with path.open("rb") as file:
-        body = file.read(MAX_LIST_BYTES + 1)
+    body = read_start(path, MAX_LIST_BYTES + 1)
     if len(body) > MAX_LIST_BYTES:
         raise ValueError(f"more than {MAX_LIST_BYTES} bytes")
     try:

@@ -6,19 +6,29 @@ about what the lists do not know. What could not be looked up is said in `messag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from comfy_doctor.needs import NodeUse, PackClue
 from comfy_doctor.node_packs.channel import NODE_MAP, PACK_LIST, Channel
 from comfy_doctor.node_packs.index import PackIndex, index_of
 from comfy_doctor.node_packs.owners import PackChoice, choose, company_of
-from comfy_doctor.node_packs.registry import Registry, RegistryPack, Sight
+from comfy_doctor.node_packs.registry import Registry, RegistryPack, Sight, VersionState
 from download_worker.leash import Leash
 
 MAX_QUESTIONS = 200
 """So many node types are looked up at the registry in one run."""
+
+_AGAINST = MappingProxyType(
+    {
+        VersionState.BANNED: "is banned at the Comfy registry",
+        VersionState.DELETED: "was deleted from the Comfy registry",
+        VersionState.FLAGGED: "was flagged as suspicious at the Comfy registry",
+        VersionState.PENDING: "waits for its review at the Comfy registry",
+    }
+)
 
 Uses = Mapping[str, Sequence[NodeUse]]
 
@@ -53,6 +63,21 @@ class PackDirectory:
         }
         chosen = alone | better
         return chosen | self._registered(chosen, leash)
+
+    def warnings(
+        self, versions: Iterable[tuple[str, str]], leash: Leash | None = None
+    ) -> Mapping[tuple[str, str], str]:
+        """What the Comfy registry has against these (id, version) pairs, asked in bulk; nothing while offline."""
+        if self._registry is None:
+            return {}
+        states = self._registry.version_states(sorted(versions), leash)
+        troubles = [sight.trouble for sight in states.values() if sight.trouble is not None]
+        if troubles:
+            self._messages.append(
+                f"could not ask the Comfy registry what it has against versions of packs: {troubles[0]}"
+            )
+        said = ((pair, _AGAINST.get(sight.found or VersionState.ACTIVE)) for pair, sight in states.items())
+        return {pair: f"{pair[0]} {pair[1]} {word}" for pair, word in said if word is not None}
 
     def index(self, leash: Leash | None = None) -> PackIndex:
         """The lists, read once in the life of this object."""

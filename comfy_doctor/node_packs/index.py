@@ -7,7 +7,8 @@ the order in which they were added (FACTS 2). Both come from outside: a wrong sh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -23,6 +24,7 @@ MIN_FITTING = 5
 _CORE_REPOSITORIES = frozenset({"comfyanonymous/comfyui", "comfy-org/comfyui"})
 _LAST = 1 << 30
 _URL = re.compile(r"https?://[^\s\x00-\x1f\x7f<>\"'\\]{4,290}")
+_MARK = re.compile(r"\s*(?:[(\[]([^()\[\]]{2,40})[)\]]|\|(\w{2,40}))\s*\Z")
 _GITHUB_PLACE = re.compile(r"https?://github\.com/([\w.-]{1,100}/[\w.-]{1,100}?)(?:\.git)?/?", re.ASCII | re.IGNORECASE)
 
 Table = dict[str, tuple[str, ...]]
@@ -52,6 +54,25 @@ class PackIndex:
     ids: Mapping[str, tuple[str, ...]]
     places: Mapping[str, str]
     core: frozenset[str]
+
+    @cached_property
+    def marked(self) -> Mapping[str, Sequence[tuple[str, ...]]]:
+        """Mark → the repositories of each type that bears it."""
+        found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for node_type, repositories in self.owners.items():
+            mark = mark_of(node_type)
+            if mark is not None:
+                found[mark].append(repositories)
+        return dict(found)
+
+    @cached_property
+    def types_of(self) -> Mapping[str, Sequence[str]]:
+        """Repository → the types that it registers."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for node_type, repositories in self.owners.items():
+            for repository in repositories:
+                found[repository].append(node_type)
+        return dict(found)
 
     @cached_property
     def _beliefs(self) -> dict[Pattern, bool]:
@@ -115,6 +136,16 @@ def plain(name: str) -> str:
 def likeness(name: str) -> str:
     """What is left of a name without "ComfyUI" and everything that is no letter or digit: no proof, a resemblance."""
     return "".join(filter(str.isalnum, name.lower())).replace("comfyui", "")
+
+
+def mark_of(node_type: str) -> str | None:
+    """The mark of a pack at the end of a type's name, without its brackets."""
+    found = _MARK.search(node_type[-60:])
+    return (found[1] or found[2]).strip() if found else None
+
+
+def without_mark(node_type: str) -> str:
+    return _MARK.sub("", node_type)
 
 
 def repository_name(repository: str) -> str:

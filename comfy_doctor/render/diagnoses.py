@@ -16,6 +16,7 @@ from download_worker.text import safe_text
 _ORDER = ("missing", "unknown", "elsewhere", "present")
 _SHOWN_USERS = 2
 _SHOWN_TYPES = 8
+_SHOWN_OTHERS = 3
 
 Json = Mapping[str, Any]
 
@@ -24,7 +25,7 @@ def diagnosis(report: Report) -> RenderableType | None:
     data = report.data
     models = [model for model in data["models"] if model["active"] or model["state"] != "missing"]
     models.sort(key=lambda model: (_ORDER.index(model["state"]), model["folder"] or "", model["name"]))
-    return Group(*map(_model, models), *packs(data["nodes"]), _summary(data))
+    return Group(*map(_model, models), *packs(data["nodes"]), *_mentions(data["mentions"]), _summary(data))
 
 
 def _model(model: Json) -> Text:
@@ -52,22 +53,41 @@ def _note(model: Json) -> str:
 
 
 def packs(nodes: list[Json]) -> Iterator[Text]:
-    """Missing node types by the pack that brings them, and those that nobody knows."""
-    missing: dict[str, list[str]] = defaultdict(list)
-    unknown: list[str] = []
-    for node in nodes:
-        if not node["active"] or node["state"] not in ("missing", "unknown"):
-            continue
+    """Missing node types by the pack that brings them, then what another step mends, then those that nobody knows."""
+    wanted = [node for node in nodes if node["active"] and node["state"] in ("missing", "unknown")]
+    installs, mends, unknown = defaultdict(list), defaultdict(list), []
+    for node in wanted:
         pack = node["pack"] or {}
-        name = pack.get("repository") or pack.get("id")
-        if name and node["state"] == "missing":
-            missing[name + (" (a guess)" if node.get("guess") else "")].append(node["type"])
+        name = pack.get("repository") or pack.get("id") or ""
+        if node["remedy"] == "install":
+            installs[name].append(node)
+        elif node["remedy"] or (name and node["state"] == "unknown"):
+            mends[node["state"], node["reason"]].append(node["type"])
         else:
             unknown.append(node["type"])
-    for name, types in sorted(missing.items()):
-        yield entry("✗", "red", name, f"node pack of {_types(types)}")
+    yield from (_install(name, some) for name, some in sorted(installs.items()))
+    for (state, reason), types in sorted(mends.items()):
+        yield entry(*TONES[state], _types(types), notes=[reason])
     if unknown:
-        yield entry("?", "yellow", _types(unknown), "node types whose pack nobody knows")
+        yield entry("?", "yellow", _types(unknown), many(len(unknown), "node type") + " whose pack nobody knows")
+
+
+def _install(name: str, nodes: list[Json]) -> Text:
+    """One pack that is not here. What is a guess says so, with the others that may be meant."""
+    notes = [*dict.fromkeys(word for node in nodes for word in node["warnings"])]
+    for node in nodes:
+        if node["guess"]:
+            others = [other for other in node["alternatives"] if other != name]
+            more = f" and {len(others) - _SHOWN_OTHERS} more" if len(others) > _SHOWN_OTHERS else ""
+            notes.append(f"a guess for {node['type']}; others: {', '.join(others[:_SHOWN_OTHERS])}{more}")
+    return entry("✗", "red", name, f"node pack of {_types([node['type'] for node in nodes])}", notes)
+
+
+def _mentions(mentions: list[Json]) -> Iterator[Text]:
+    """What prompts speak of and is not here stops nothing, and is worth a line."""
+    names = dict.fromkeys(f"{entry['kind']} {entry['name']}" for entry in mentions if entry["state"] == "missing")
+    if names:
+        yield entry("–", "dim", _types(list(names)), "named in prompts, not here")
 
 
 def _types(types: list[str]) -> str:

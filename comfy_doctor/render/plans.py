@@ -62,7 +62,7 @@ def _how_to_choose(item: Json) -> Iterator[str]:
     if not item["candidates"]:
         return
     best, need = item["candidates"][0], item["need"]
-    if best["obstacle"]:
+    if best["obstacle"] or best["source"] == "local" or not need["folder"]:
         yield f"the best candidate is {best['url']}"
         return
     words = ["comfy-doctor", "enqueue", best["url"], "--type", need["folder"], "--filename", need["filename"]]

@@ -10,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from comfy_doctor.needs import Candidate, Need
+from comfy_doctor.needs import Candidate, Need, Source
 from comfy_doctor.resolvers.resolver import AUTOMATIC
 from comfy_doctor.sites import place_of
+from download_worker.errors import BadRequest
+from download_worker.web.origins import parse_url
 
 MAX_MIRRORS = 8
 _DOUBTFUL = 0.5
 _SHOWN_DIGITS = 12
+ANYBODY = frozenset({"embedded", "note", "agent"})
+"""Sources that anybody who sends a workflow can write: their digests settle the content and vouch for nothing."""
+
+_HOSTS = frozenset({"huggingface", "civitai"})
+_DEMANDED: Source = "embedded"
+"""Whose word a digest is that only the workflow or a manifest demands, whoever named the place."""
 
 Place = tuple[str, ...]
 
@@ -52,13 +60,29 @@ class Hearing:
     def candidates(self) -> tuple[Candidate, ...]:
         return tuple(self._by_place.values())
 
-    def hear(self, candidates: Iterable[Candidate], by: str) -> None:
+    @property
+    def pointer(self) -> Source | None:
+        """Who of those that anybody can write has pointed somewhere: what is found there vouches for nothing."""
+        if self.need.hints:
+            return "note"
+        return next((c.source for c in self._by_place.values() if c.source in ANYBODY), None)
+
+    def hear(self, candidates: Iterable[Candidate], by: str, pointer: Source | None = None) -> None:
+        """`pointer` led this source to what it says of new places; None where it looked by itself."""
         for candidate in candidates:
             place = place_of(candidate.url)
-            if candidate.sha256 is not None:
-                self._voices.append(Voice(place, candidate.sha256, by))
+            if pointer is not None and place not in self._by_place and candidate.source in _HOSTS:
+                candidate = replace(candidate, source=pointer)
             known = self._by_place.get(place)
+            if candidate.sha256 is not None and not self._is_echo(candidate, place):
+                self._voices.append(Voice(place, candidate.sha256, by))
             self._by_place[place] = candidate if known is None else combined(known, candidate)
+
+    def _is_echo(self, candidate: Candidate, place: Place) -> bool:
+        """A source that answers with the digest it was asked with, and has not looked at it itself, says nothing."""
+        said = {voice.sha256 for voice in self._voices if voice.place == place}
+        said = said or {entry.sha256 for entry in self.need.stated}
+        return place in self._by_place and candidate.sha256 in said and candidate.proof in ("C", "D")
 
     def judge(self) -> Judged:
         return judge(self.need, self.candidates, self._voices)
@@ -66,8 +90,11 @@ class Hearing:
 
 def combined(known: Candidate, news: Candidate) -> Candidate:
     """The same file, better known. Who proposed it stays its source, because trust does not grow by a look-up; only
-    a digest that was asked for by itself (`civitai_hash`) says more than the proposer."""
-    by_digest = news.source == "civitai_hash"
+    a digest that was asked for by itself (`civitai_hash`) says more than the proposer. It shrinks where the digest is
+    the word of somebody who is not to be trusted: what a digest is worth depends on who names it."""
+    by_digest = news.source == "civitai_hash" or (
+        known.sha256 is None and news.sha256 is not None and news.source in ANYBODY
+    )
     trouble = news.obstacle is not None
     return replace(
         known,
@@ -87,12 +114,23 @@ def combined(known: Candidate, news: Candidate) -> Candidate:
 
 
 def judge(need: Need, candidates: Sequence[Candidate], voices: Sequence[Voice]) -> Judged:
-    weighed, quarrels = _with_one_digest_each(candidates, voices)
+    weighed, quarrels = _with_one_digest_each([_fetchable(candidate) for candidate in candidates], voices)
     weighed, stated = _against_what_was_stated(need, weighed)
     ranked = tuple(sorted(_united(weighed), key=_rank, reverse=True))
     fit = [c for c in ranked if c.confidence >= AUTOMATIC and c.obstacle is None]
     stopped = stated or _quarrel_about(fit) or (quarrels if not fit else None)
     return Judged(ranked, None if stopped or not fit else fit[0], stopped)
+
+
+def _fetchable(candidate: Candidate) -> Candidate:
+    """A workflow may call anything a URL."""
+    if candidate.source == "local":
+        return candidate
+    try:
+        parse_url(candidate.url)
+    except BadRequest as error:
+        return replace(candidate, obstacle=candidate.obstacle or error.message)
+    return candidate
 
 
 def _with_one_digest_each(
@@ -132,7 +170,8 @@ def _against_what_was_stated(need: Need, candidates: list[Candidate]) -> tuple[l
 
 def _compared(candidate: Candidate, wanted: str, by: str) -> Candidate:
     if candidate.sha256 is None:
-        return replace(candidate, sha256=wanted, evidence=(*candidate.evidence, f"{by} asks for {_short(wanted)}"))
+        asked = (*candidate.evidence, f"{by} asks for {_short(wanted)}")
+        return replace(candidate, sha256=wanted, source=_DEMANDED, proof="D", evidence=asked)
     if candidate.sha256 == wanted:
         return replace(candidate, confidence=1.0)
     obstacle = f"another file: its SHA-256 is {_short(candidate.sha256)}, {by} asks for {_short(wanted)}"
@@ -149,7 +188,14 @@ def _united(candidates: Sequence[Candidate]) -> list[Candidate]:
             continue
         first = united.get(candidate.sha256)
         united[candidate.sha256] = candidate if first is None else _with_mirror(first, candidate)
-    return [*single, *united.values()]
+    return [*(_as_sure(candidate, united.get(candidate.sha256 or "")) for candidate in single), *united.values()]
+
+
+def _as_sure(here: Candidate, elsewhere: Candidate | None) -> Candidate:
+    """Equal bytes are equally sure to be meant, whoever has them: what lies here is not fetched again."""
+    if elsewhere is None or elsewhere.obstacle is not None or here.obstacle is not None:
+        return here
+    return replace(here, confidence=max(here.confidence, elsewhere.confidence))
 
 
 def _with_mirror(first: Candidate, other: Candidate) -> Candidate:
@@ -168,6 +214,10 @@ def _quarrel_about(fit: Sequence[Candidate]) -> str | None:
             digests.setdefault(candidate.sha256, []).append(candidate.source)
     if len(digests) > 1:
         return f"its sources name different files: {_who_said_what(digests)}"
+    sizes = {candidate.size: candidate.source for candidate in fit if candidate.size is not None}
+    if len(sizes) > 1:
+        words = "; ".join(f"{size} bytes says {by}" for size, by in sorted(sizes.items()))
+        return f"its sources name different files: {words}"
     return None
 
 

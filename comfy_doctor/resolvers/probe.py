@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from loguru import logger
 
 from comfy_doctor.needs import Candidate
-from download_worker.errors import Code, GiveUp, Trouble
+from download_worker.errors import BadRequest, Code, GiveUp, Refused, Trouble
 from download_worker.leash import Leash
 from download_worker.text import public_url, safe_text
 from download_worker.verifiers.content.families import Family, Kind, Word
@@ -43,7 +43,8 @@ class Probe:
     """What the head of a file says. `size_bytes` is exact or None; `why` is a sentence for a person.
 
     `trouble` is what stood in the way when nobody could look; then all else is unknown. `fit` is NO for what is certain
-    to be refused later, be it the wrong kind for its folder, a web page, or a file that is cut short at its source.
+    to be refused later: the wrong kind for its folder, a web page, a file that is cut short at its source, an address
+    that is not public or cannot be read.
     """
 
     fit: Fit
@@ -78,6 +79,8 @@ def probe(asked: str | Candidate, web: Web, leash: Leash, *, folder: str | None 
     far = _Far(web, wanted.url, leash)
     try:
         found = _looked(wanted, far)
+    except (Refused, BadRequest) as trouble:
+        return Probe(Fit(Word.NO, trouble.message), trouble=trouble)
     except Trouble as trouble:
         logger.debug("{} could not be probed: {}", public_url(wanted.url), trouble)
         return Probe(Fit(Word.UNKNOWN, f"could not look: {trouble}"), trouble=trouble)
@@ -88,7 +91,11 @@ def probe(asked: str | Candidate, web: Web, leash: Leash, *, folder: str | None 
 def _asked(asked: str | Candidate, folder: str | None) -> _Asked:
     if isinstance(asked, Candidate):
         return _Asked(asked.url, asked.filename, folder or asked.folder)
-    return _Asked(asked, PurePosixPath(unquote(urlsplit(asked).path)).name, folder)
+    try:
+        path = unquote(urlsplit(asked).path)
+    except ValueError:
+        path = ""  # the web will say what is wrong with such a URL
+    return _Asked(asked, PurePosixPath(path).name, folder)
 
 
 def _looked(wanted: _Asked, far: _Far) -> Probe:

@@ -149,6 +149,14 @@ class Web:
             start = parse_url(effective_url(url, self._settings))
             yield self._followed(start, dict(headers or {}), _Wire(adapter, line, leash, stack), question)
 
+    def leads_to(self, url: str) -> tuple[str, bool]:
+        """The URL that is really asked, and whether with a secret of ours: what an answer depends on.
+
+        Raises BadRequest(bad_url).
+        """
+        address = parse_url(effective_url(url, self._settings))
+        return str(address), bool(self._authorization(address.origin))
+
     def get_json(
         self,
         url: str,

@@ -1,10 +1,10 @@
-"""`python -m tests.bench [--megabytes 1024] [--rounds 5]`: ledger first, then one large file over the loopback."""
+"""`python -m tests.bench [--megabytes 1024] [--rounds 5]`: ledger and diagnosis, then one large file."""
 
 from __future__ import annotations
 
 import argparse
 
-from tests.bench import download, ledger
+from tests.bench import diagnosis, download, ledger
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     ledger.main()
+    diagnosis.main()
     download.main(options.megabytes * 1024 * 1024, options.rounds)
 
 

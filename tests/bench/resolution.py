@@ -12,12 +12,15 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from comfy_doctor.asking import AnswerCache, Asker
-from comfy_doctor.needs import Need, Use
+from comfy_doctor.needs import Key, Need, Use
 from comfy_doctor.resolve import Resolution, resolve
 from comfy_doctor.resolvers.civitai import CivitaiPlaces, CivitaiSearch
 from comfy_doctor.resolvers.huggingface import HuggingFaceFiles, HuggingFaceSearch
@@ -28,6 +31,8 @@ from download_worker.web.session import Web
 from tests.bench.resolution_world import (
     BACKGROUND,
     SCENES,
+    Scene,
+    Truth,
     Wanted,
     World,
     civitai_world,
@@ -63,6 +68,12 @@ class Outcome:
     def first(self) -> bool:
         candidates = self.resolution.candidates
         return bool(candidates) and candidates[0].sha256 in self.wanted.right
+
+    @property
+    def locked(self) -> bool:
+        """Sure and right, but a licence is to be accepted first."""
+        sure = (c for c in self.resolution.candidates if c.gated and c.confidence >= AUTOMATIC)
+        return self.chosen is None and any(candidate.sha256 in self.wanted.right for candidate in sure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,10 @@ class Measured:
         return _share(outcome.chosen is True for outcome in self.findable)
 
     @property
+    def locked(self) -> float:
+        return _share(outcome.locked for outcome in self.findable)
+
+    @property
     def recall_at_candidates(self) -> float:
         return _share(outcome.shown for outcome in self.findable)
 
@@ -111,14 +126,14 @@ class Measured:
         return _share(outcome.first for outcome in self.findable)
 
     def bins(self) -> list[Bin]:
-        """Of every candidate that nothing stands in the way of; its confidence is compared with how often it is right."""
+        """Of every candidate that nothing stands in the way of, by its confidence."""
         weighed = [
             (candidate.confidence, candidate.sha256 in outcome.wanted.right)
             for outcome in self.outcomes
             for candidate in outcome.resolution.candidates
             if candidate.obstacle is None
         ]
-        held = ([pair for pair in weighed if low <= pair[0] < high] for low, high in zip(BINS, BINS[1:], strict=False))
+        held = ([pair for pair in weighed if low <= pair[0] < high] for low, high in pairwise(BINS))
         return [Bin(len(pairs), *(_share(values) for values in zip(*pairs, strict=True))) for pairs in held if pairs]
 
     @property
@@ -129,8 +144,8 @@ class Measured:
         return sum(each.count * abs(each.confidence - each.right) for each in bins) / total if total else 0.0
 
 
-def measured(place: World, model_list: Path | None = None, publishers: Sequence[str] | None = None) -> Measured:
-    """Stand the world up on the loopback and look for all that is wanted, as a plan does."""
+def measured(place: World, model_list: Path | None = None) -> Measured:
+    """Stand the world up on the loopback and look for all that is wanted, as a plan for each workflow does."""
     with (
         tempfile.TemporaryDirectory() as folder,
         HuggingFace(place.repositories) as hub,
@@ -140,8 +155,11 @@ def measured(place: World, model_list: Path | None = None, publishers: Sequence[
         settings = Settings(home=Path(folder), hf_endpoint=hub.base, civitai_endpoint=civitai.base)
         asker = Asker(Web(settings), AnswerCache(Path(folder) / "answers.db"))
         needs = [_need(wanted) for wanted in place.wanted]
+        sources = list(_sources(asker, model_list))
+        found: dict[Key, Resolution] = {}
         began = time.perf_counter()
-        found = resolve(needs, list(_sources(asker, model_list)))
+        for together in _by_workflow(needs):
+            found |= resolve(together, sources)
         seconds = time.perf_counter() - began
         outcomes = tuple(Outcome(wanted, found[need.key]) for wanted, need in zip(place.wanted, needs, strict=True))
         return Measured(outcomes, len(hub.requests) + len(civitai.requests), seconds)
@@ -155,6 +173,14 @@ def _sources(asker: Asker, model_list: Path | None) -> Iterator[Resolver]:
     yield CivitaiPlaces(asker)
     yield HuggingFaceSearch(asker)
     yield CivitaiSearch(asker)
+
+
+def _by_workflow(needs: Sequence[Need]) -> Iterable[list[Need]]:
+    """Each model once, with the first workflow that asks for it: that is how many are looked for together."""
+    together: dict[str, list[Need]] = defaultdict(list)
+    for need in needs:
+        together[need.uses[0].workflow].append(need)
+    return together.values()
 
 
 def _need(wanted: Wanted) -> Need:
@@ -172,8 +198,8 @@ def table(title: str, result: Measured) -> str:
     lines = [
         f"{title}: {count} models, {len(result.findable)} of them can be found",
         f"  precision {result.precision:.4f} ({result.picks} picked, {len(result.wrong)} wrong)"
-        f"   recall {result.recall:.3f}   right one first {result.recall_at_first:.3f}"
-        f"   among the shown {result.recall_at_candidates:.3f}",
+        f"   recall {result.recall:.3f}, and {result.locked:.3f} wait for a token"
+        f"   right one first {result.recall_at_first:.3f}   among the shown {result.recall_at_candidates:.3f}",
         f"  {result.requests / count:.1f} requests and {result.seconds / count * 1000:.0f} ms a model"
         f" ({result.seconds:.1f} s in all)   calibration error {result.calibration_error:.3f}",
         "  " + "   ".join(f"{each.confidence:.2f}: {each.right:.2f} of {each.count}" for each in result.bins()),
@@ -185,18 +211,17 @@ def table(title: str, result: Measured) -> str:
 
 
 def scenes(seed: int, model_list: Path | None, background: int) -> Iterator[tuple[str, Callable[[], Measured]]]:
+    def look(truths: Sequence[Truth], scene: Scene, beside: Path | None = None) -> Measured:
+        return measured(world(truths, seed, scene, background), beside)
+
     templates = truths_of_templates()
     for scene, words in SCENES.items():
-        yield f"templates, {words}", lambda scene=scene: measured(world(templates, seed, scene, background))  # type: ignore[misc]
+        yield f"templates, {words}", partial(look, templates, scene)
     if model_list is not None:
-        usual = "as they are"
-        yield (
-            "templates, with ComfyUI-Manager's list",
-            lambda: measured(world(templates, seed, usual, background), model_list),
-        )
+        yield "templates, with ComfyUI-Manager's list", partial(look, templates, "as they are", model_list)
         listed = truths_of_manager(model_list)
         for scene, words in SCENES.items():
-            yield f"ComfyUI-Manager's list, {words}", lambda scene=scene: measured(world(listed, seed, scene, background))  # type: ignore[misc]
+            yield f"ComfyUI-Manager's list, {words}", partial(look, listed, scene)
     yield "made-up models of Civitai", lambda: measured(civitai_world(seed, background=background))
 
 

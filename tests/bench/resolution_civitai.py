@@ -15,9 +15,14 @@ from dataclasses import dataclass, field
 
 from tests.hub.civitai import Json, file, model, version
 
-_FIRST = "moonlit velvet copper misty crystal hollow amber silent neon paper gilded frosted".split()
-_SECOND = "harbor meadow knight orchid lantern raven temple garden citadel river phoenix willow".split()
-_THIRD = "watercolor realism mix style xl anime painting photo detailer v".split()
+_FIRST, _SECOND, _THIRD = (
+    words.split()
+    for words in (
+        "moonlit velvet copper misty crystal hollow amber silent neon paper gilded frosted",
+        "harbor meadow knight orchid lantern raven temple garden citadel river phoenix willow",
+        "watercolor realism mix style xl anime painting photo detailer v",
+    )
+)
 _BASES = ("SDXL 1.0", "SD 1.5", "Pony", "Flux.1 D", "Illustrious", "Wan Video 2.2 I2V-A14B")
 _TYPES = {"loras": "LORA", "checkpoints": "Checkpoint", "vae": "VAE", "upscale_models": "Upscaler"}
 FIRST_NUMBER = 1000
@@ -33,7 +38,7 @@ class Published:
 
 
 def reuploads(wanted: Iterable[tuple[str, str, Iterable[str]]], rng: random.Random) -> Iterator[Json]:
-    """Some of these models (folder, name, right digests) again, half with other bytes; and look-alikes of their titles."""
+    """Some of these models (folder, name, right digests) again, half of them with other bytes."""
     for number, (folder, name, right) in enumerate(wanted, FIRST_NUMBER):
         filename = name.rpartition("/")[2]
         if rng.random() > (0.3 if folder in _TYPES else 0.05):
@@ -81,7 +86,9 @@ def own_models(count: int, rng: random.Random) -> tuple[list[Published], list[Js
 def _lora(shelf: _Shelf) -> None:
     rng, title, number = shelf.rng, shelf.title(), shelf.number()
     spelled = rng.choice(("_", "-", "")).join(title.split())
-    name = rng.choice((f"{spelled}.safetensors", f"{spelled}_v1.safetensors", f"{title.split()[0].lower()}.safetensors"))
+    name = rng.choice(
+        (f"{spelled}.safetensors", f"{spelled}_v1.safetensors", f"{title.split()[0].lower()}.safetensors")
+    )
     base = rng.choice(_BASES)
     kept = rng.random() < 0.25
     versions = [version(number, file(name, _sha256(f"{title} 1")), name="v1.0", baseModel=base)]
@@ -119,7 +126,9 @@ def _checkpoint(shelf: _Shelf) -> None:
     shelf.put(title, "Checkpoint", *versions)
     if rng.random() < 0.15:
         merged = f"{squeezed}_v10.safetensors"
-        shelf.put(f"{title} Merge", "Checkpoint", version(shelf.number(), file(merged, _sha256(f"{title} merge")), name="v10"))
+        shelf.put(
+            f"{title} Merge", "Checkpoint", version(shelf.number(), file(merged, _sha256(f"{title} merge")), name="v10")
+        )
 
 
 def _sha256(content: str) -> str:

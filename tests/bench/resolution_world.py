@@ -15,8 +15,8 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,14 +42,19 @@ _LIBRARY_NAME = re.compile(
     r"|pytorch_lora_weights)([._-](fp16|bf16|ema|0000\d-of-0000\d))*\.\w+",
     re.IGNORECASE,
 )
-_NAMES = "mira tomas yuki lena arjun noor felix ines pavel kofi sora dana hugo wren otis juno".split()
-_TAILS = "labs ai dev lab art works 42 xyz hub ml gen studio".split()
-_TOPICS = """
-llama mistral qwen-image qwen3 flux1-dev flux2 wan2.1 wan2.2-i2v wan2.2-t2v sdxl ltx-2 ltx-video hunyuan-video z-image
-hidream stable-audio ace-step gemma-3 t5xxl umt5-xxl clip-vision controlnet vae bert whisper anima real-esrgan sam3
-depth-anything lotus chroma omnigen2 minimax music kandinsky-5.0 cosmos
-""".split()
-_ENDINGS = "lora finetune merged gguf fp8 experimental anime v2 v3 instruct test style turbo lightning comfyui".split()
+_NAMES, _TAILS, _TOPICS, _ENDINGS = (
+    words.split()
+    for words in (
+        "mira tomas yuki lena arjun noor felix ines pavel kofi sora dana hugo wren otis juno",
+        "labs ai dev lab art works 42 xyz hub ml gen studio",
+        """
+        llama mistral qwen-image qwen3 flux1-dev flux2 wan2.1 wan2.2-i2v wan2.2-t2v sdxl ltx-2 ltx-video hunyuan-video
+        z-image hidream stable-audio ace-step gemma-3 t5xxl umt5-xxl clip-vision controlnet vae bert whisper anima
+        real-esrgan sam3 depth-anything lotus chroma omnigen2 minimax music kandinsky-5.0 cosmos
+        """,
+        "lora finetune merged gguf fp8 experimental anime v2 v3 instruct test style turbo lightning comfyui",
+    )
+)
 _GIGABYTES = {"loras": 0.6, "vae": 0.3, "text_encoders": 6.0, "clip_vision": 1.2, "upscale_models": 0.06}
 
 
@@ -102,8 +107,8 @@ def truths_of_manager(model_list: Path) -> list[Truth]:
 
 def world(truths: Iterable[Truth], seed: int, scene: Scene = "as they are", background: int = BACKGROUND) -> World:
     """The same seed makes the same world."""
-    rng = random.Random(seed)  # noqa: S311 - a world, no secret
-    known = [truth if scene == "as they are" else _renamed(truth, rng) for truth in truths]
+    rng = random.Random(seed)
+    known = [truth if scene == "as they are" else _renamed(truth, seed) for truth in truths]
     hub = _Hub(rng)
     for truth in known:
         hub.put(truth.file.repo, truth.file.path, _content(truth.file), truth.folder, rng.uniform(3, 6))
@@ -116,13 +121,15 @@ def world(truths: Iterable[Truth], seed: int, scene: Scene = "as they are", back
     wanted = [_wanted(each) for each in by_name.values()]
     lost = {digest for each in wanted[::2] for digest in each.right} if scene == "gone" else set()
     wanted = [Wanted(w.folder, w.name, w.right - lost, w.workflows) for w in wanted]
+    homes = sorted({truth.file.repo for truth in known})
+    locked = {repo for repo in homes if rng.random() < GATED}
     again = reuploads(((each.folder, each.name, each.right) for each in wanted), rng)
-    return World(tuple(wanted), tuple(hub.repositories(lost)), (*again, *own_models(OTHERS_ON_CIVITAI, rng)[1]))
+    return World(tuple(wanted), tuple(hub.repositories(lost, locked)), (*again, *own_models(OTHERS_ON_CIVITAI, rng)[1]))
 
 
 def civitai_world(seed: int, count: int = 150, background: int = BACKGROUND) -> World:
     """Models that stand on Civitai, some of them again on the hub: by somebody else, half of them other bytes."""
-    rng = random.Random(seed)  # noqa: S311 - a world, no secret
+    rng = random.Random(seed)
     published, models = own_models(count, rng)
     hub = _Hub(rng)
     for each in published:
@@ -131,7 +138,10 @@ def civitai_world(seed: int, count: int = 150, background: int = BACKGROUND) -> 
             repo = f"{_stranger(rng)}/{rng.choice((each.name.rpartition('.')[0], 'my-loras', 'sdxl-models'))}"
             hub.put(repo, each.name, content, each.folder, rng.uniform(1, 5), sha256="" if content else each.sha256)
     _fill(hub, background, publishers=True)
-    wanted = [Wanted(each.folder, each.name, frozenset({each.sha256}), (f"workflow {n // 3}",)) for n, each in enumerate(published)]
+    wanted = [
+        Wanted(each.folder, each.name, frozenset({each.sha256}), (f"workflow {n // 3}",))
+        for n, each in enumerate(published)
+    ]
     return World(tuple(wanted), tuple(hub.repositories(set())), tuple(models))
 
 
@@ -149,14 +159,11 @@ def _digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _renamed(truth: Truth, rng: random.Random) -> Truth:
+def _renamed(truth: Truth, seed: int) -> Truth:
     """The same owner always gets the same name."""
     owner, _, name = truth.file.repo.partition("/")
-    nobody = random.Random(f"{owner}{rng.getstate()[1][0]}")  # noqa: S311 - a world, no secret
-    renamed = f"{_stranger(nobody)}{nobody.randrange(100)}"
-    return Truth(
-        truth.folder, truth.name, HubFile(f"{renamed}/{name}", truth.file.revision, truth.file.path), truth.workflow
-    )
+    nobody = f"{_stranger(random.Random(f'{seed} {owner}'))}00"
+    return replace(truth, file=replace(truth.file, repo=f"{nobody}/{name}"))
 
 
 def _stranger(rng: random.Random) -> str:
@@ -170,23 +177,21 @@ class _Hub:
     rng: random.Random
     _files: dict[str, dict[str, RepoFile]] = field(default_factory=dict)
     _downloads: dict[str, int] = field(default_factory=dict)
+    _spelled: dict[str, str] = field(default_factory=dict)
 
-    def put(
-        self, repo: str, path: str, content: str, folder: str, magnitude: float, *, sha256: str = ""
-    ) -> None:
+    def put(self, repo: str, path: str, content: str, folder: str, magnitude: float, *, sha256: str = "") -> None:
         """`magnitude` is the decimal logarithm of the repository's downloads, when it is new."""
+        repo = self._spelled.setdefault(repo.lower(), repo)  # no two ids differ in case only
         files = self._files.setdefault(repo, {"README.md": RepoFile("README.md", 900)})
         self._downloads.setdefault(repo, int(10**magnitude))
         size = int(_GIGABYTES.get(folder, 12.0) * GIGABYTE) + int(_digest(content)[:6], 16)
         files.setdefault(path, RepoFile(path, size, sha256 or _digest(content)))
 
-    def downloads(self, repo: str) -> int:
-        return self._downloads.get(repo, 1)
-
-    def repositories(self, lost: set[str]) -> Iterator[Repository]:
+    def repositories(self, lost: set[str], locked: Set[str] = frozenset()) -> Iterator[Repository]:
         for repo, files in self._files.items():
             left = [file for file in files.values() if file.sha256 not in lost]
-            yield Repository(repo, left, downloads=self._downloads[repo], tags=("safetensors",))
+            gated: Literal[False, "auto"] = "auto" if repo in locked else False
+            yield Repository(repo, left, gated=gated, downloads=self._downloads[repo], tags=("safetensors",))
 
 
 Mistake = Callable[[_Hub, Truth], None]
@@ -204,6 +209,11 @@ def _other_bytes(hub: _Hub, truth: Truth) -> str:
     return f"other {truth.file.filename} {hub.rng.random()}"
 
 
+def _path(hub: _Hub, truth: Truth) -> str:
+    """Where a copy is put, true or not: a path that speaks of the folder proves nothing."""
+    return hub.rng.choice((truth.file.path, truth.file.filename, f"{truth.folder}/{truth.file.filename}"))
+
+
 def _stem(truth: Truth) -> str:
     return truth.file.filename.rpartition(".")[0]
 
@@ -215,19 +225,15 @@ def _title(truth: Truth) -> str:
 def _fork(hub: _Hub, truth: Truth) -> None:
     for _ in range(hub.rng.choice((1, 1, 2, 4))):
         name = hub.rng.choice((_title(truth), _stem(truth), f"{_title(truth)}-backup", "comfyui-models"))
-        path = hub.rng.choice((truth.file.path, truth.file.filename, f"{truth.folder}/{truth.file.filename}"))
-        hub.put(
-            f"{_stranger(hub.rng)}/{name}", path, _content(truth.file), truth.folder, hub.rng.choice((1, 2, 3, 4, 6.5))
-        )
+        magnitude = hub.rng.choice((1, 2, 3, 4, 6.5))
+        hub.put(f"{_stranger(hub.rng)}/{name}", _path(hub, truth), _content(truth.file), truth.folder, magnitude)
 
 
 def _impostor_above(hub: _Hub, truth: Truth) -> None:
     """The same name, other bytes, a repository that the search finds with the first words, far up."""
     name = hub.rng.choice((_stem(truth), f"{_stem(truth)}-fixed", f"{_title(truth)}-{hub.rng.choice(_ENDINGS)}"))
     magnitude = hub.rng.choice((2, 4, 6.5, 7))
-    hub.put(
-        f"{_stranger(hub.rng)}/{name}", truth.file.filename, _other_bytes(hub, truth), truth.folder, magnitude
-    )
+    hub.put(f"{_stranger(hub.rng)}/{name}", _path(hub, truth), _other_bytes(hub, truth), truth.folder, magnitude)
 
 
 def _fine_tune(hub: _Hub, truth: Truth) -> None:
@@ -237,10 +243,10 @@ def _fine_tune(hub: _Hub, truth: Truth) -> None:
 
 def _shared_copy(hub: _Hub, truth: Truth) -> None:
     """One re-saved copy that several people took from each other."""
-    content = _other_bytes(hub, truth)
+    content, path = _other_bytes(hub, truth), _path(hub, truth)
     for _ in range(hub.rng.choice((2, 3, 5))):
         name = hub.rng.choice((_stem(truth), _title(truth), f"{_title(truth)}-fp8"))
-        hub.put(f"{_stranger(hub.rng)}/{name}", truth.file.filename, content, truth.folder, hub.rng.uniform(1, 5))
+        hub.put(f"{_stranger(hub.rng)}/{name}", path, content, truth.folder, hub.rng.uniform(1, 5))
 
 
 def _lookalike_owner(hub: _Hub, truth: Truth) -> None:
@@ -282,9 +288,7 @@ def _other_version(hub: _Hub, truth: Truth) -> None:
         return
     mine = hub.rng.random() < 0.3
     kept = not mine and hub.rng.random() < 0.5
-    filename = (
-        truth.file.filename if kept else re.sub(r"\d", lambda d: str((int(d[0]) + 1) % 10), truth.file.filename)
-    )
+    filename = truth.file.filename if kept else re.sub(r"\d", lambda d: str((int(d[0]) + 1) % 10), truth.file.filename)
     if filename != truth.file.filename or kept:
         holder = owner if mine else _stranger(hub.rng)
         hub.put(f"{holder}/{newer}", filename, f"{newer} {filename}", truth.folder, hub.rng.uniform(2, 6))
@@ -294,10 +298,11 @@ def _at_another_publisher(hub: _Hub, truth: Truth) -> None:
     """Somebody known has other bytes under this name: converted again, or an older upload."""
     owners = [owner for owner in PUBLISHERS if owner != truth.file.repo.partition("/")[0]]
     repo = f"{hub.rng.choice(owners)}/{_title(truth)}-{hub.rng.choice(_ENDINGS)}"
-    hub.put(repo, truth.file.filename, _other_bytes(hub, truth), truth.folder, hub.rng.uniform(3, 6))
+    hub.put(repo, _path(hub, truth), _other_bytes(hub, truth), truth.folder, hub.rng.uniform(3, 6))
 
 
 OTHER_PUBLISHER = 0.04
+GATED = 0.05
 _MISTAKES: Mapping[Mistake, float] = {
     _fork: 0.5,
     _impostor_above: 0.22,
@@ -324,9 +329,30 @@ def _fill(hub: _Hub, count: int, *, publishers: bool) -> None:
 
 
 _USUAL = (
-    *("model.safetensors", "pytorch_lora_weights.safetensors", "{0}.safetensors", "unet/diffusion_pytorch_model.safetensors"),
-    *("vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "{0}-Q4_K_M.gguf", "adapter_model.bin"),
+    *(
+        "model.safetensors",
+        "pytorch_lora_weights.safetensors",
+        "{0}.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+    ),
+    *(
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "{0}-Q4_K_M.gguf",
+        "adapter_model.bin",
+    ),
     *("{0}_lora_v1.safetensors", "transformer/diffusion_pytorch_model.safetensors"),
 )
 
-__all__ = ["BACKGROUND", "SCENES", "Scene", "Truth", "Wanted", "World", "civitai_world", "truths_of_manager", "truths_of_templates", "world"]
+__all__ = [
+    "BACKGROUND",
+    "SCENES",
+    "Scene",
+    "Truth",
+    "Wanted",
+    "World",
+    "civitai_world",
+    "truths_of_manager",
+    "truths_of_templates",
+    "world",
+]

@@ -8,13 +8,17 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from comfy_doctor.asking import DAY, HOUR, AnswerCache, Asker
+from comfy_doctor.asking import DAY, HOUR, AnswerCache, Asker, cache
 from download_worker.clock import FakeClock
 from download_worker.errors import Code, GiveUp, Interrupted, TryLater
 from download_worker.leash import Leash
@@ -131,6 +135,24 @@ def test_no_token_and_no_signature_gets_into_the_file(hub: HuggingFace, make: Ma
     assert "s3cr3t" not in told and "s1gn" not in told
 
 
+def test_the_answer_of_a_mirror_never_stands_for_that_of_the_host(clock: FakeClock, tmp_path: Path) -> None:
+    for _ in ("a mirror", "the host"):
+        with HuggingFace([Repository("owner/name")]) as here:
+            Asking(here, clock, tmp_path / "answers.db").asker.json(INFO)
+            assert len(here.requests) == 1
+
+
+def test_what_was_told_to_a_stranger_is_not_told_to_who_has_a_token(
+    hub: HuggingFace, clock: FakeClock, make: Make, tmp_path: Path
+) -> None:
+    make().asker.json(INFO)
+    settings = Settings(hf_endpoint=hub.base, hf_token=SecretStr("hf_" + "c" * 30))
+    asker = Asker(Web(settings, clock=clock), AnswerCache(tmp_path / "answers.db", clock), clock)
+    for _ in range(2):
+        asker.json(INFO)
+    assert [bool(request.headers.get("authorization")) for request in hub.requests] == [False, True]
+
+
 def test_a_body_is_part_of_the_question(hub: HuggingFace, make: Make) -> None:
     asker = make().asker
     asker.json(INFO, body={"b": 1, "a": [1]})
@@ -186,6 +208,15 @@ def test_patience_is_for_all_pauses_of_a_question_together(hub: HuggingFace, mak
     asking = make(patience_seconds=20.0)
     assert fails(lambda: asking.asker.json(INFO)).code is Code.BUSY_HOST
     assert asking.pauses == [8.0, 8.0]
+
+
+def test_a_host_that_only_ever_asks_for_pauses_costs_no_more_than_a_few_of_them(hub: HuggingFace, make: Make) -> None:
+    hub.trouble = Trouble(429, {"Retry-After": "4"})
+    asking = make()
+    for number in range(200):
+        fails(partial(asking.asker.json, f"{INFO}?{number}"))
+    assert sum(asking.pauses) < 30
+    assert len(hub.requests) < 10
 
 
 def test_a_host_that_fails_again_and_again_is_left_alone(hub: HuggingFace, clock: FakeClock, make: Make) -> None:
@@ -279,6 +310,32 @@ def test_the_first_failure_ends_what_has_not_begun(make: Make) -> None:
     with pytest.raises(ValueError, match="0"):
         make(at_once=2).asker.side_by_side(work, range(40))
     assert len(begun) < 40
+
+
+def test_ctrl_c_ends_what_is_under_way(hub: HuggingFace, make: Make) -> None:
+    """A person who gives up waits for no silent host, nor for a pause."""
+    hub.trouble = Trouble(held=True)
+    asker, leash, begun = make().asker, Leash(), threading.Barrier(3)
+    probes: list[str] = []
+
+    def ask(number: int) -> object:
+        begun.wait(5)
+        if number == 0:
+            raise KeyboardInterrupt
+        if number == 1:
+            return asker.json(INFO)
+        with pytest.raises(Interrupted):
+            leash.wait(20)
+        probes.append("let go")
+        return None
+
+    now = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        asker.side_by_side(ask, range(3), leash)
+    assert time.monotonic() - now < 3
+    assert probes == ["let go"]
+    with pytest.raises(Interrupted):
+        asker.json(INFO)
 
 
 def test_what_several_want_at_once_is_asked_once(hub: HuggingFace, make: Make) -> None:
@@ -384,6 +441,22 @@ def _write_many(path: str, name: str) -> None:
     cache = AnswerCache(Path(path), FakeClock())
     for number in range(20):
         cache.write(f"{name}{number}", number)
+
+
+def test_who_does_not_let_go_of_the_file_is_waited_for_once(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "BUSY_SECONDS", 0.05)
+    kept = AnswerCache(tmp_path / "answers.db", clock)
+    kept.write("key", 1)
+    with closing(sqlite3.connect(tmp_path / "answers.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        begun = time.monotonic()
+        assert [kept.read("key", None) for _ in range(100)] == [None] * 100
+        assert time.monotonic() - begun < 1
+    assert kept.read("key", None) is None
+    clock.advance(cache.LEFT_ALONE_SECONDS)
+    assert kept.read("key", None) == 1
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,39 @@ def test_a_search_is_bounded_and_done_once_per_type(tmp_path: Path, monkeypatch:
         assert packs.find_types(["Late"]) == {}
     assert packs.find_types(["Late"]) == {}, "asked again, looked once"
     assert set(installed_packs([tmp_path]).find_types(["Late"])) == {"Late"}
+
+
+# What lies in custom_nodes may be anything
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no fifos")
+def test_a_fifo_in_a_pack_is_not_waited_for(tmp_path: Path) -> None:
+    pack(tmp_path, "a", 'NODE_CLASS_MAPPINGS = {"Real": 1}\n', "real.py")
+    for name in ("fifo.py", "pyproject.toml", ".git"):
+        os.mkfifo(tmp_path / "a" / name)
+    (tmp_path / "b/.git").mkdir(parents=True)
+    for name in ("config", "HEAD"):
+        os.mkfifo(tmp_path / "b/.git" / name)
+    packs = installed_packs([tmp_path])
+    assert [found.name for found in packs.packs] == ["a", "b"]
+    assert packs.find_types(["Real"])["Real"].name == "a"
+
+
+def test_a_name_with_half_a_character_is_in_no_file(tmp_path: Path) -> None:
+    pack(tmp_path, "a", "NODE_CLASS_MAPPINGS = {}\n")
+    assert not installed_packs([tmp_path]).find_types(["\ud800"])
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("__init__.py", 'CLASS_MAPPINGS "Name"' + "\n" * 400_000),
+        ("__init__.py", 'CLASS_MAPPINGS "Name"' + "register" * 50_000),
+        ("web.js", 'registerNodeType; "Name"' + "type:" + " " * 400_000),
+    ],
+)
+def test_the_time_for_a_file_grows_with_its_length_only(tmp_path: Path, file: str, code: str) -> None:
+    pack(tmp_path, "a", code, file)
+    begun = time.process_time()
+    assert not installed_packs([tmp_path]).find_types(["Name"])
+    assert time.process_time() - begun < 1

@@ -142,6 +142,12 @@ def test_lists_of_the_wrong_shape_are_no_answer_and_no_error() -> None:
         assert server.classes == {} and server.scripts == {} and server.packs == ()
 
 
+def test_a_folder_whose_name_no_url_can_carry_spoils_nothing_else() -> None:
+    with ComfyUI("0.3.64", said={"/models": ["\ud800", "x\n", "loras"], "/models/loras": ["\udcff.pt"]}) as comfyui:
+        server = read(comfyui)
+    assert set(server.folders) >= {"loras"} and server.folders["loras"].names == ("\udcff.pt",)
+
+
 @pytest.mark.parametrize("route", ["/system_stats", "/object_info"])
 def test_a_pulled_leash_ends_the_reading_at_once(route: str) -> None:
     leash = Leash()

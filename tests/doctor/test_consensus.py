@@ -140,3 +140,44 @@ def test_a_choice_is_sure_free_and_never_in_dispute(told: list[tuple[str, Candid
     assert judged.choice.sha256 in (None, *(entry.sha256 for entry in stated)) or not stated
     rivals = {c.sha256 for c in judged.candidates if c.confidence >= AUTOMATIC and c.obstacle is None and c.sha256}
     assert len(rivals) <= 1
+
+
+def test_t25_a_workflows_own_digest_is_never_vouched_for_by_the_list_that_names_another_place() -> None:
+    """A list names a pickle without its digest; a workflow must not put its own bytes under the list's good name."""
+    hostile = had("https://evil.example/x.pt", confidence=0.9)
+    listed = had("https://github.example/x.pt", source="manager-list", confidence=0.97)
+    judged = heard(("the workflow", hostile), ("the list", listed), stated=(Stated(A, "the node's metadata"),))
+    assert judged.choice is not None
+    assert (judged.choice.source, judged.choice.proof) == ("embedded", "D")
+
+
+def test_t25_a_digest_that_an_agent_adds_to_a_listed_place_is_the_agents_word() -> None:
+    assert combined(had(source="template"), had(source="agent", sha256=A)).source == "agent"
+    assert combined(had(source="template", sha256=A), had(source="agent", sha256=A)).source == "template"
+
+
+def test_a_source_that_repeats_the_digest_it_was_asked_with_is_no_witness() -> None:
+    echo = had(sha256=A, confidence=0.05, obstacle="the file is gone")
+    judged = heard(("the workflow", had(sha256=A)), ("Hugging Face", echo), ("a mirror list", had(sha256=B, proof="B")))
+    assert judged.stopped is not None
+    assert "aaaaaaaaaaaa… says the workflow;" in judged.stopped
+
+
+def test_two_sure_places_without_digests_but_of_other_sizes_are_a_question_for_a_person() -> None:
+    other = had("https://h.example/x", source="template", size=6)
+    judged = heard(("the workflow", had(size=5)), ("a list", other))
+    assert judged.choice is None
+    assert judged.stopped is not None and "5 bytes says embedded; 6 bytes says template" in judged.stopped
+
+
+def test_bytes_that_lie_here_are_as_sure_as_the_same_bytes_elsewhere() -> None:
+    here = had("file:///models/y.safetensors", source="local", sha256=A, confidence=0.6)
+    judged = heard(("this disk", here), ("a search", had(sha256=A, confidence=0.95, source="huggingface")))
+    assert judged.choice is not None and judged.choice.source == "local"
+
+
+def test_what_is_no_url_is_shown_and_never_chosen() -> None:
+    for url in ("http://[::bad/x", "ftp://h.example/x", "--yes", "https://h.example/\nout=/etc/passwd"):
+        judged = heard(("the workflow", had(url, sha256=A)), ("a list", had("https://h.example/x", sha256=A)))
+        assert judged.choice is not None
+        assert (judged.choice.url, judged.choice.mirrors) == ("https://h.example/x", ())

@@ -90,6 +90,8 @@ def test_the_data_have_the_shape_that_interfaces_promises(tmp_path: Path, instal
                 "alternatives": [],
                 "guess": False,
                 "reason": "a node of ComfyUI itself",
+                "remedy": None,
+                "warnings": [],
                 "needed_by": [{"workflow": str(path), "node_id": "3"}],
             }
         ],

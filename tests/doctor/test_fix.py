@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from rich.console import Console
 
 from comfy_doctor.comfyui.install import Install
 from comfy_doctor.diagnose import Diagnosis, diagnose
-from comfy_doctor.fix import Cure, fix
-from comfy_doctor.plan import Disk, Plan, Sources, plan_for
+from comfy_doctor.fix import Cure, fix, with_what_came
+from comfy_doctor.plan import Disk, Plan, Sources, Volume, plan_for
 from comfy_doctor.render import Narrator
 from comfy_doctor.render import narrator as narrators
 from download_worker.clock import FakeClock
@@ -21,7 +22,7 @@ from download_worker.errors import Code
 from download_worker.jobs import moves
 from download_worker.jobs.bell import MemoryBell
 from download_worker.jobs.counter import Counter
-from download_worker.jobs.job import Job, Lease, WorkerId
+from download_worker.jobs.job import Job, Lease, ModelInfo, Progress, WorkerId
 from download_worker.jobs.ledger import Added
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.report import ExitCode, Report
@@ -102,7 +103,9 @@ def test_jobs_that_are_all_paused_end_the_watch_and_are_named(tmp_path: Path) ->
     hall.waits.append(lambda: [hall.counter.pause(job.job_id) for job in hall.counter.jobs()])
     report = hall.fix()
     (job,) = report.data["jobs"]
-    assert f"a.safetensors is paused: let it go on with `comfy-doctor jobs resume {job['job_id'][:8]}`" in report.messages
+    assert (
+        f"a.safetensors is paused: let it go on with `comfy-doctor jobs resume {job['job_id'][:8]}`" in report.messages
+    )
 
 
 @pytest.mark.parametrize(("answer", "agreed"), [("y\n", True), ("n\n", False), ("", False)])
@@ -139,3 +142,21 @@ def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:
     assert report.exit_code is ExitCode.SURROUNDINGS
     assert [error.code for error in report.errors] == ["disk_full"]
     assert hall.counter.jobs() == []
+
+
+def test_what_a_job_has_fetched_already_needs_no_room_again(tmp_path: Path) -> None:
+    hall, name = Hall(tmp_path, "a.safetensors"), "a.safetensors"
+    folder = tmp_path / "models/loras"
+    item = replace(hall.plan().items[0], target=folder / name)
+    volume = Volume(folder, free=10, reserve=0, needed=100)
+    plan = Plan((item,), volumes=(volume,))
+    assert crowded(plan, hall.counter) == [100]
+    info = ModelInfo(expected_filename=name, model_type="loras", download_url="https://h.example/a", size=100)
+    hall.counter.submit(info, tmp_path / "models")
+    job = hall.claimed()
+    hall.ledger.change(job.claim, lambda seen: seen.model_copy(update={"progress": Progress(bytes=95, total=100)}))
+    assert crowded(plan, hall.counter) == []
+
+
+def crowded(plan: Plan, counter: Counter) -> list[int]:
+    return [volume.needed for volume in with_what_came(plan, counter) if not volume.fits]

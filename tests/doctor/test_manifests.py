@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfy_doctor.comfyui.install import Install
+from comfy_doctor.diagnose import Diagnosis
+from comfy_doctor.lock import lock
 from comfy_doctor.manifests.comfygit import read_comfygit
 from comfy_doctor.manifests.lock_file import LockedModel, LockedUse, lock_text, read_lock
 from comfy_doctor.manifests.manifest import LockedPack, Manifest, NoManifest, place_of_manifest
-from comfy_doctor.needs import Criticality, Stated
+from comfy_doctor.needs import Criticality, Stated, Use
+from download_worker.errors import Trouble
+
+from .test_plan import had, missing
 
 A = "a" * 64
 
@@ -166,3 +172,32 @@ def test_another_json_file_is_no_lock_file(tmp_path: Path) -> None:
     path = tmp_path / "x.lock.json"
     path.write_text("[]")
     assert read_lock(path) is None
+
+
+@pytest.mark.parametrize("body", ["a" + ".a" * 40_000 + "=1", '"a"' + ' . "a"' * 40_000 + "=1", "x=" + "1" * 5000])
+def test_a_hostile_manifest_is_refused_at_once(tmp_path: Path, body: str) -> None:
+    """The standard library takes a minute for the first, and raises a bare ValueError for the last."""
+    path = tmp_path / "pyproject.toml"
+    path.write_text(f"[tool.comfygit.models]\n{body}\n")
+    with pytest.raises(NoManifest):
+        read_comfygit(path)
+
+
+def test_a_lock_does_not_tell_where_its_workflows_lay(tmp_path: Path) -> None:
+    def locked(*workflows: str) -> object:
+        model = missing(uses=tuple(Use(w, "1", "LoraLoader", "lora_name", active=True) for w in workflows))
+        diagnosis = Diagnosis(Install(tmp_path), (), (model,), ())
+        return lock(diagnosis, (), tmp_path / "w.lock.json", lambda path: "", lambda name, digest: ()).data["models"]
+
+    assert locked("/home/z/a.json", "/home/a/b.json") == locked("/home/a/a.json", "/home/z/b.json")
+
+
+def test_what_a_workflow_calls_a_url_ends_no_lock(tmp_path: Path) -> None:
+    model = missing(candidates=(had("http://[::bad/x"), had("https://user:secret@h.example/x"), had("urn:air:x")))
+    install = Install(tmp_path)
+    diagnosis = Diagnosis(install, (), (model,), ())
+    report = lock(diagnosis, (), tmp_path / "w.lock.json", lambda path: "", lambda name, digest: ())
+    assert report.data["models"][0]["sources"] == ["https://h.example/x"]
+    with pytest.raises(Trouble) as caught:
+        lock(diagnosis, (), Path(), lambda path: "", lambda name, digest: ())
+    assert caught.value.code == "bad_lock"

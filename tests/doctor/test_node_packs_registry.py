@@ -408,3 +408,39 @@ def test_a_flood_of_unknown_types_is_bounded_and_said(channel: Channel, stand_in
     assert sum(choice.came_from == "registry" for choice in found.values()) == MAX_QUESTIONS
     assert sum(not choice.looked for choice in found.values()) == 5
     assert "5 node types were not looked up" in directory.messages[0]
+
+
+# --- what is said against a version -----------------------------------------------------------------------------------
+
+
+def bulk_row(pack_id: str, version: str, status: str) -> dict[str, Any]:
+    told = {"version": version, "status": f"NodeVersionStatus{status}"}
+    return {"identifier": {"node_id": pack_id, "version": version}, "status": "success", "node_version": told}
+
+
+def test_what_the_registry_has_against_versions_is_asked_in_one_question(
+    channel: Channel, stand_in: StandIn, registry: Registry
+) -> None:
+    states = ["Active", "Banned", "Deleted", "Flagged", "Pending"]
+    rows = [bulk_row(state.lower(), "1.0.0", state) for state in states]
+    stand_in.put("/bulk/nodes/versions", {"node_versions": rows}, method="POST")
+    directory = PackDirectory(channel, registry)
+    said = directory.warnings({(state.lower(), "1.0.0") for state in states})
+    assert {pair[0] for pair in said} == {"banned", "deleted", "flagged", "pending"}
+    assert said["banned", "1.0.0"] == "banned 1.0.0 is banned at the Comfy registry"
+    assert (stand_in.paths, directory.messages) == (["/bulk/nodes/versions"], ())
+
+
+def test_a_version_that_could_not_be_asked_about_is_said_once_and_is_no_warning(
+    channel: Channel, stand_in: StandIn, registry: Registry
+) -> None:
+    stand_in.put("/bulk/nodes/versions", {}, status=500, method="POST")
+    directory = PackDirectory(channel, registry)
+    assert directory.warnings([("a", "1.0"), ("b", "1.0")]) == {}
+    (message,) = directory.messages
+    assert message.startswith("could not ask the Comfy registry what it has against versions of packs: ")
+
+
+def test_offline_no_version_is_asked_about(channel: Channel) -> None:
+    directory = PackDirectory(channel, None)
+    assert (directory.warnings([("a", "1.0")]), directory.messages) == ({}, ())

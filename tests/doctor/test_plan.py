@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
+from rich.console import Console
+
+from comfy_doctor.apply import tasks_of
 from comfy_doctor.comfyui.shelves import State
 from comfy_doctor.diagnose import ModelFinding
 from comfy_doctor.needs import Candidate, Criticality, Key, Need, Use
 from comfy_doctor.plan import Disk, Item, Plan, make_plan, tokens_of, volumes_of
 from comfy_doctor.plan_forms import aria2_of, urls_of
+from comfy_doctor.render.plans import plan_picture
 from comfy_doctor.resolve import Resolution
 
 ROOT = Path("/models")
@@ -117,3 +122,50 @@ def test_urls_and_aria2_files_are_for_other_downloaders() -> None:
 def test_a_url_cannot_smuggle_options_into_another_downloaders_file() -> None:
     items = planned(missing(), choice=had("https://h.example/x\n  on-download-complete=/bin/sh"))
     assert urls_of(items) == aria2_of(items) == ""
+
+
+def test_one_url_that_two_folders_ask_for_is_fetched_once_although_nobody_knows_its_digest() -> None:
+    first, second = planned(missing(), missing(folder="checkpoints"), choice=had(size=7))
+    assert (first.action, second.action, second.link_from) == ("download", "link", first.target)
+
+
+def test_two_words_for_one_folder_are_one_target_and_one_file() -> None:
+    first, second = planned(missing(folder="text_encoders"), missing(folder="clip"), choice=had(sha256=A))
+    assert first.target == second.target
+    assert (first.action, second.action) == ("download", "skip")
+    assert [task.name for task in tasks_of([first, second])] == ["x.safetensors"], "nothing is left to do for it"
+
+
+def test_two_files_for_one_target_are_a_question_for_a_person() -> None:
+    models = [missing(folder="text_encoders"), missing(folder="clip")]
+    choices = [had(sha256=A), had("https://h.example/y", sha256="b" * 64)]
+    known = {m.need.key: Resolution(m.need, (c,), c, "") for m, c in zip(models, choices, strict=True)}
+    assert [item.action for item in make_plan(models, known, models_root=ROOT)] == ["download", "ask"]
+
+
+def test_a_file_here_whose_name_has_a_percent_sign_is_found(tmp_path: Path) -> None:
+    here = tmp_path / "100%25 real.safetensors"
+    (item,) = planned(missing(), choice=had(here.as_uri(), source="local", sha256=A))
+    assert item.link_from == here
+
+
+def test_a_model_without_a_folder_gets_no_command_that_cannot_work() -> None:
+    model = missing(folder=None)
+    known = {model.need.key: Resolution(model.need, (had(confidence=0.5),), None, "unsure")}
+    data = Plan(make_plan([model], known, models_root=ROOT)).data()
+    console = Console(file=io.StringIO(), width=200)
+    console.print(plan_picture(data))
+    assert "enqueue" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_t24_a_pickle_that_only_its_name_has_found_is_a_persons_question() -> None:
+    """The author of a hostile workflow can publish a file of the very name that the workflow asks for."""
+    named = had("https://huggingface.co/evil/r/resolve/main/x.pth", sha256=A)
+    actions = {
+        source: planned(missing("x.pth"), choice=replace(named, source=source))[0].action
+        for source in ("huggingface", "civitai", "agent", "embedded", "template", "civitai_hash")
+    }
+    assert actions == dict.fromkeys(("huggingface", "civitai", "agent", "embedded"), "ask") | dict.fromkeys(
+        ("template", "civitai_hash"), "download"
+    )
+    assert planned(missing(), choice=replace(named, source="huggingface"))[0].action == "download"

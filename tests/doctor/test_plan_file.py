@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from comfy_doctor.apply import carry_out, link_what_came
-from comfy_doctor.needs import Candidate
+from comfy_doctor.apply import apply, carry_out, link_what_came
+from comfy_doctor.needs import Candidate, Use
 from comfy_doctor.plan import Plan
 from comfy_doctor.plan_file import read_plan, write_plan
 from download_worker.clock import FakeClock
@@ -18,6 +18,7 @@ from download_worker.errors import Trouble
 from download_worker.jobs.bell import MemoryBell
 from download_worker.jobs.counter import Counter
 from download_worker.jobs.memory_ledger import MemoryLedger
+from download_worker.report import ExitCode
 
 from .test_plan import had, missing, planned
 
@@ -116,3 +117,72 @@ def test_a_hostile_plan_is_refused_item_by_item(desk: Desk) -> None:
     tasks, _ = desk.read()
     (complaint,) = carry_out(tasks, desk.counter, desk.models).errors
     assert complaint.code == "unsafe_name" and desk.counter.jobs() == []
+
+
+def test_a_link_is_not_made_to_a_file_that_has_changed_since_the_plan(desk: Desk) -> None:
+    source = desk.models / "loras/here.safetensors"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(b"other weights")
+    desk.write(had(source.as_uri(), source="local", sha256=A, size=7))
+    tasks, _ = desk.read()
+    (complaint,) = carry_out(tasks, desk.counter, desk.models).errors
+    assert complaint.code == "conflict" and "7 bytes" in complaint.message
+    assert not (desk.models / "loras/x.safetensors").exists()
+
+
+def test_a_plan_that_cannot_be_written_says_so_and_leaves_nothing(desk: Desk, tmp_path: Path) -> None:
+    plan = Plan(tuple(planned(missing(), choice=had())))
+    (tmp_path / "file").write_text("")
+    for path, key in ((Path(), desk.key), (tmp_path, desk.key), (desk.file, tmp_path / "file/plan.key")):
+        with pytest.raises(Trouble) as caught:
+            write_plan(path, plan, key)
+        assert caught.value.code == "bad_plan"
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".new")]
+
+
+def test_a_name_that_is_no_unicode_is_written_and_the_seal_holds(desk: Desk) -> None:
+    model = missing("x.safetensors", uses=(Use("w\udcff.json", "1", "LoraLoader", "lora_name", active=True),))
+    write_plan(desk.file, Plan(tuple(planned(model, choice=had()))), desk.key)
+    assert desk.read()[1]
+
+
+def test_half_a_key_seals_nothing_and_is_made_anew(desk: Desk) -> None:
+    desk.key.parent.mkdir(parents=True)
+    desk.key.write_bytes(b"")
+    desk.write(had(source="huggingface", sha256=A))
+    assert desk.read()[1] and len(desk.key.read_bytes()) == 32
+
+
+def test_a_plan_too_deep_to_be_read_is_refused(desk: Desk) -> None:
+    depth = 900
+    desk.key.parent.mkdir(parents=True)
+    desk.key.write_bytes(b"k" * 32)
+    for deep in (depth, 100 * depth):
+        desk.file.write_text('{"comfy_doctor_plan": 1, "seal": "s", "items": [], "x": ' + "[" * deep + "]" * deep + "}")
+        try:
+            assert not desk.read()[1]
+        except Trouble as trouble:
+            assert trouble.code == "bad_plan"
+
+
+def test_a_plan_of_which_everything_is_refused_ends_with_the_code_for_that(desk: Desk) -> None:
+    desk.write(had(), name="x.safetensors")
+    document = json.loads(desk.file.read_text())
+    document["items"][0]["need"] |= {"name": "../../../x.safetensors"}
+    desk.file.write_text(json.dumps(document))
+    tasks, own = desk.read()
+    assert apply(tasks, desk.counter, desk.models, Agreeing(), own=own).exit_code is ExitCode.REFUSED
+
+
+def test_a_second_word_for_one_folder_leaves_nothing_to_do(desk: Desk) -> None:
+    models = (missing(folder="text_encoders"), missing(folder="clip"))
+    write_plan(desk.file, Plan(tuple(planned(*models, choice=had(sha256=A)))), desk.key)
+    tasks, own = desk.read()
+    assert apply(tasks, desk.counter, desk.models, Agreeing(), own=own).exit_code is ExitCode.OK
+
+
+class Agreeing:
+    def asked(self, question: str) -> bool:
+        return True
+
+    def say(self, text: str) -> None: ...

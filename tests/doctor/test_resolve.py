@@ -9,7 +9,7 @@ from comfy_doctor.needs import Candidate, Key, Need, Use
 from comfy_doctor.resolve import Resolution, resolve
 from comfy_doctor.resolvers.probe import Probe
 from comfy_doctor.resolvers.resolver import Answer, Quest, Word
-from download_worker.errors import Code, TryLater
+from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.leash import Leash
 from download_worker.verifiers.content.families import Family
 from download_worker.verifiers.content.families import Word as Fits
@@ -129,3 +129,67 @@ def test_another_family_than_the_workflows_is_a_word_and_no_refusal() -> None:
     assert resolution.choice is not None
     (note,) = resolution.notes
     assert "flux" in note and "sdxl" in note
+
+
+IN_A_REPOSITORY = Candidate(
+    "https://huggingface.co/evil/r/resolve/main/x.pt", "x.pt", "loras", "huggingface", sha256="a" * 64, confidence=0.93
+)
+
+
+def test_t24_what_is_found_where_a_workflows_note_points_is_a_notes_word() -> None:
+    noted = replace(HERE, hints=("https://huggingface.co/evil/r",))
+    resolution = of(noted, Source("Hugging Face", found(IN_A_REPOSITORY)))
+    assert resolution.choice is not None and resolution.choice.source == "note"
+
+
+def test_t24_what_is_found_beside_a_dead_link_of_the_workflow_is_the_workflows_word() -> None:
+    dead = replace(had("https://huggingface.co/evil/r/resolve/main/gone/x.pt", confidence=0.9), source="embedded")
+    linked = replace(HERE, candidates=(dead,))
+    gone = replace(dead, confidence=0.05, obstacle="the file is gone")
+    resolution = of(linked, Source("Hugging Face", found(gone, IN_A_REPOSITORY)))
+    assert resolution.choice is not None and resolution.choice.source == "embedded"
+
+
+def test_what_a_search_finds_by_itself_is_its_hosts_word() -> None:
+    resolution = of(HERE, Source("Hugging Face", found(IN_A_REPOSITORY), search=True))
+    assert resolution.choice is not None and resolution.choice.source == "huggingface"
+
+
+def test_after_three_heads_of_the_wrong_kind_no_fourth_file_is_fetched_unseen() -> None:
+    many = [had(f"https://h.example/{n}", confidence=0.99 - n / 100) for n in range(5)]
+    resolution = of(HERE, Source("list", found(*many)), look=lambda candidate: A_VAE)
+    assert resolution.choice is None and "3 candidates" in resolution.why
+
+
+def test_a_file_of_another_size_at_its_host_is_another_file() -> None:
+    sized = replace(had(), size=7)
+    resolution = of(HERE, Source("list", found(sized)), look=lambda candidate: Probe(Fit(Fits.YES, ""), size_bytes=8))
+    assert resolution.choice is None and "8 bytes at its host, 7" in resolution.why
+
+
+def test_a_source_that_is_gone_makes_room_for_the_next() -> None:
+    gone = GiveUp(Code.NOT_FOUND, "h.example has no such file")
+
+    def look(candidate: Candidate) -> Probe:
+        if candidate.url.endswith("dead"):
+            return Probe(Fit(Fits.UNKNOWN, f"could not look: {gone}"), trouble=gone)
+        return Probe(Fit(Fits.YES, ""))
+
+    dead, alive = had("https://h.example/dead", confidence=0.97), had("https://h.example/x")
+    resolution = of(HERE, Source("list", found(dead, alive)), look=look)
+    assert resolution.choice is not None and resolution.choice.url == alive.url
+
+
+def test_a_dead_candidate_does_not_hide_that_others_could_not_look() -> None:
+    gone = replace(had(confidence=0.05), obstacle="the file is gone")
+    resolution = of(HERE, Source("Hugging Face", Answer(Word.NOT_FOUND, (gone,))), Down("Civitai", NOTHING))
+    assert resolution.why == "the file is gone; could not look everywhere: Civitai: h.example does not answer"
+
+
+def test_families_of_the_other_models_only_are_around_a_model() -> None:
+    def of_family(name: str, workflow: str = "w.json") -> Need:
+        return Need("loras", name, (Use(workflow, "1", "LoraLoader", "lora_name", active=True),))
+
+    asked = Source("list", NOTHING)
+    resolve([of_family("a_flux.safetensors"), of_family("b_sdxl.safetensors"), of_family("wan.pt", "v.json")], [asked])
+    assert [set(quest.families) for quest in asked.asked[0]] == [{"sdxl"}, {"flux"}, set()]

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from comfy_doctor.asking import Asker
 from comfy_doctor.needs import Candidate, Need, Stated
 from comfy_doctor.resolvers.civitai import CivitaiPlaces, CivitaiSearch
+from comfy_doctor.resolvers.civitai.search import TELLING_NAME
 from comfy_doctor.resolvers.resolver import AUTOMATIC, Answer, Quest, Resolver, Word
 from download_worker.clock import FakeClock
 from download_worker.errors import Code, Interrupted, Trouble
@@ -385,10 +386,11 @@ def test_nothing_is_said_about_models_that_nobody_places_on_civitai(host: Civita
 # By name
 
 
-def test_a_lora_of_exactly_this_name_alone_may_be_fetched_unasked(host: Civitai, search: Ask) -> None:
+def test_a_lora_of_exactly_this_name_alone_is_likely_and_for_a_person_to_choose(host: Civitai, search: Ask) -> None:
     host.models += [harbor(file(TELLING, ONE)), harbor(file("other.safetensors", TWO), number=8)]
     found = only(search(quest(TELLING)))
-    assert (found.confidence, found.source, found.proof, found.sha256) == (AUTOMATIC, "civitai", "A", ONE)
+    assert (found.confidence, found.source, found.proof, found.sha256) == (TELLING_NAME, "civitai", "A", ONE)
+    assert TELLING_NAME < AUTOMATIC, "who uploads a file gives it any name"
     asked = host.requests[0].query
     assert (asked["nsfw"], asked["limit"], "page" in asked) == (["true"], ["50"], False)
     assert asked["types"] == ["DoRA", "LORA", "LoCon"]
@@ -418,12 +420,26 @@ def test_by_name_alone_nothing_doubtful_is_fetched_unasked(
     host.models += models
     answer = search(quest(name, folder, families=frozenset({"sdxl"})))
     assert answer.word is Word.FOUND
-    assert all(candidate.confidence < AUTOMATIC for candidate in answer.candidates), answer
+    assert all(candidate.confidence < TELLING_NAME for candidate in answer.candidates), answer
 
 
 def test_equal_bytes_in_two_versions_are_one_file(host: Civitai, search: Ask) -> None:
     host.models += [harbor(file(TELLING, ONE)), harbor(file(TELLING, ONE), number=8)]
-    assert only(search(quest(TELLING))).confidence == AUTOMATIC
+    assert only(search(quest(TELLING))).confidence == TELLING_NAME
+
+
+def test_a_name_under_which_another_host_has_other_bytes_is_unlikely(host: Civitai, search: Ask) -> None:
+    host.models.append(harbor(file(TELLING, ONE)))
+    elsewhere = Candidate("https://huggingface.co/a/b/resolve/main/c", TELLING, "loras", "huggingface", sha256=TWO)
+    assert only(search(quest(TELLING, known=[elsewhere]))).confidence < 0.2
+    equal = replace(elsewhere, sha256=ONE)
+    assert only(search(quest(TELLING, known=[elsewhere, equal]))).confidence == TELLING_NAME
+
+
+def test_files_of_one_name_share_what_it_tells(host: Civitai, search: Ask) -> None:
+    host.models += [harbor(file(TELLING, f"{number:064x}"), number=number) for number in (7, 8, 9)]
+    found = search(quest(TELLING)).candidates
+    assert len(found) == 3 and sum(candidate.confidence for candidate in found) < AUTOMATIC
 
 
 def test_training_data_of_this_name_is_no_model(host: Civitai, search: Ask) -> None:

@@ -326,6 +326,14 @@ def test_t18_an_address_that_is_not_allowed_is_not_looked_at(hub: Hub) -> None:
     url = publish(hub, flux_lora())
     found = probe(url, Web(Settings(home=Path("/nowhere"))), Leash())
     assert found.trouble is not None and found.trouble.code is Code.REFUSED_ADDRESS and not hub.hits
+    assert found.fit.word is Word.NO, "the worker would refuse it as well: another candidate may take its place"
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "http://[::1", "http://0x7f000001/m.safetensors", "http://2130706433/"]
+)
+def test_t18_what_is_no_plain_url_is_refused_and_never_raised(look: Look, url: str) -> None:
+    assert look(url, "loras").fit.word is Word.NO
 
 
 def test_a_pulled_leash_ends_it(hub: Hub) -> None:

@@ -51,3 +51,33 @@ def test_g1_a_mistake_names_the_file_and_the_key(tmp_path: Path, text: str) -> N
     assert refused.value.code is Code.BAD_SETTING
     assert str(tmp_path / CONFIG_NAME) in refused.value.message
     assert text == "comfyui = " or text.split()[0] in refused.value.message
+
+
+def test_the_addresses_and_the_switch_of_the_resolution_follow_the_same_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {
+        "manager_channel": "COMFYUI_MANAGER_CHANNEL",
+        "registry_endpoint": "COMFY_REGISTRY_ENDPOINT",
+        "search_url": "COMFY_DOCTOR_SEARCH_URL",
+    }
+    (tmp_path / CONFIG_NAME).write_text("\n".join([*(f"{key} = 'file'" for key in keys), "offline = true"]))
+    for key, variable in keys.items():
+        monkeypatch.delenv(variable, raising=False)
+        assert getattr(load_doctor(tmp_path), key) == "file"
+        monkeypatch.setenv(variable, "environment")
+        assert getattr(load_doctor(tmp_path), key) == "environment"
+    monkeypatch.delenv("COMFY_DOCTOR_OFFLINE", raising=False)
+    assert load_doctor(tmp_path).offline
+    monkeypatch.setenv("COMFY_DOCTOR_OFFLINE", "no")
+    assert not load_doctor(tmp_path).offline
+    assert load_doctor(tmp_path, offline=True).offline
+
+
+@pytest.mark.parametrize(("text", "variable"), [("offline = 'yes'", ""), ("", "perhaps")])
+def test_g1_a_switch_is_on_or_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, variable: str) -> None:
+    (tmp_path / CONFIG_NAME).write_text(text)
+    monkeypatch.setenv("COMFY_DOCTOR_OFFLINE", variable)
+    with pytest.raises(BadRequest) as refused:
+        load_doctor(tmp_path)
+    assert refused.value.code is Code.BAD_SETTING

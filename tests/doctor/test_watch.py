@@ -9,7 +9,7 @@ import pytest
 
 from comfy_doctor.findings import Report
 from comfy_doctor.watch import PATIENCE_SECONDS, QUIET_SECONDS, Looked, Settling, Stamp, watch
-from download_worker.errors import Trouble
+from download_worker.errors import Code, GiveUp, Trouble
 
 W = Path("w.json")
 
@@ -119,3 +119,35 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Trouble) as caught:
         watch(tmp_path / "gone", lambda path: pytest.fail(), lambda report: None, threading.Event())
     assert caught.value.code == "bad_watch"
+
+
+def test_what_is_gone_is_not_remembered_for_ever() -> None:
+    disk = Disk()
+    disk.write(10, 0.0)
+    assert disk.due(1.0) == [W] and disk.settling.finished(W, 1.0, whole=True)
+    assert list(disk.settling.remembered) == [W]
+    del disk.stamps[W]
+    disk.settling.changed(W, 2.0)
+    assert list(disk.settling.remembered) == []
+
+
+def test_a_file_that_cannot_be_diagnosed_ends_no_watch(tmp_path: Path) -> None:
+    """Neither our own trouble nor a bug that some file brings to light."""
+    turns, clock = iter(range(100)), iter(range(0, 10_000, 10))
+    shown: list[Report] = []
+
+    def shows(report: Report) -> None:
+        shown.append(report)
+
+    def look(path: Path) -> Looked:
+        raise {"trouble.json": GiveUp(Code.STORAGE, "no ComfyUI"), "bug.json": KeyError("bug")}[path.name]
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if next(turns) == 0:
+                for name in ("trouble.json", "bug.json"):
+                    (tmp_path / name).write_text("{}")
+            return len(shown) == 2 or next(turns) > 90
+
+    watch(tmp_path, look, shows, Stop(), now=lambda: float(next(clock)))
+    assert sorted(report.errors[0].code for report in shown) == ["internal", "storage"]

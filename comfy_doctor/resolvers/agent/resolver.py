@@ -67,8 +67,12 @@ class Agent:
         round_ = _Round(quests, monotonic() + self._look_seconds)
         hands = min(AT_ONCE, len(quests))
         with ThreadPoolExecutor(hands, thread_name_prefix="agent") as pool:
-            for hand in [pool.submit(self._work, round_, leash) for _ in range(hands)]:
-                hand.result()
+            try:
+                for hand in [pool.submit(self._work, round_, leash) for _ in range(hands)]:
+                    hand.result()
+            except KeyboardInterrupt:
+                leash.pull()  # the hands hear of it too, and nobody waits for a silent model
+                raise
         return round_.answers
 
     def _work(self, round_: _Round, leash: Leash) -> None:

@@ -1,8 +1,8 @@
 """By name: Civitai searches the names of models, and what it finds is compared by the names of their files.
 
-A name alone fetches nothing unasked unless everything speaks for it: one file in all answers has exactly this name,
-its kind fits the folder, it is of a type whose names Civitai leaves as they were uploaded, and a stranger would hardly
-give that name to another file. All else is shown, and a person chooses.
+A name alone fetches nothing unasked: who uploads a file gives it any name, a second author the same one, and what is
+found may be a copy of what is gone. The surest is the only file of exactly this name, of a kind that fits the folder
+and of a type whose names Civitai leaves as they were uploaded. All is shown, and a person chooses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from comfy_doctor.resolvers.civitai.offers import distinct, offer, said
 from comfy_doctor.resolvers.civitai.records import File, Version
 from comfy_doctor.resolvers.filenames import is_telling, squashed, telling_words, words_of
 from comfy_doctor.resolvers.likeness import families_in
-from comfy_doctor.resolvers.resolver import AUTOMATIC, Answer, Quest
+from comfy_doctor.resolvers.resolver import Answer, Quest
 from download_worker.clock import Clock, SystemClock
 from download_worker.errors import Trouble
 from download_worker.leash import Leash
@@ -31,12 +31,17 @@ MAX_PAGES = 2
 MAX_QUERY_CHARS = 100
 MAX_SHOWN = 5
 
+TELLING_NAME = 0.88
 REWRITTEN_NAME = 0.85
 PLAIN_NAME = 0.8
-OTHER_KIND = 0.6
-ONE_OF_SEVERAL = 0.5
+SEVERAL = 0.85
+"""For all files of one name together: they share it."""
+OTHER_KIND = 0.3
 LIKE_ITS_TITLE = 0.5
-RESEMBLES = 0.3
+ONE_OF_SEVERAL_TITLES = 0.3
+RESEMBLES = 0.15
+BESIDE_OTHERS = 0.1
+"""For a name under which another host has other bytes."""
 
 
 _Find = tuple[Version, File]
@@ -102,11 +107,11 @@ def judged(quest: Quest, versions: Sequence[Version], now: datetime, *, complete
     need = quest.need
     named = _of_this_name(need, versions)
     if named:
-        alone = complete and len(named) == 1
-        return [_named(quest, find, now, alone=alone) for find in named]
+        others = len(named) - 1 if complete else max(1, len(named) - 1)
+        return [_named(quest, find, now, others) for find in named]
     titled = [find for find in _weights(need, versions) if _has_its_title(need, find[0])]
     if titled:
-        sure = LIKE_ITS_TITLE if len(titled) == 1 else RESEMBLES
+        sure = LIKE_ITS_TITLE if len(titled) == 1 else ONE_OF_SEVERAL_TITLES
         return [_like(need, find, sure, "its file name is that of this model and version", now) for find in titled]
     alike = [find for find in _weights(need, versions) if resembles(need, *find)]
     return [_like(need, find, RESEMBLES, "its name is like this one", now) for find in alike[:MAX_SHOWN]]
@@ -122,15 +127,17 @@ def _weights(need: Need, versions: Sequence[Version]) -> list[_Find]:
     return distinct(found)
 
 
-def _named(quest: Quest, find: _Find, now: datetime, *, alone: bool) -> Candidate:
-    sure, why = _sureness(quest, find, alone=alone)
+def _named(quest: Quest, find: _Find, now: datetime, others: int) -> Candidate:
+    sure, why = _sureness(quest, find, others)
     return offer(quest.need, *find, now, source="civitai", confidence=sure, why=why)
 
 
-def _sureness(quest: Quest, find: _Find, *, alone: bool) -> tuple[float, str]:
+def _sureness(quest: Quest, find: _Find, others: int) -> tuple[float, str]:
     need, (version, file) = quest.need, find
-    if not alone:
-        return ONE_OF_SEVERAL, "one of several files of this name"
+    if _is_other_bytes_elsewhere(quest, file):
+        return BESIDE_OTHERS, "but another host has other bytes under this name"
+    if others:
+        return SEVERAL / (others + 1), "one of several files of this name"
     if not fits(version, file, need.folder):
         return OTHER_KIND, f"the only one found of this name, but it is a {said(version.type)}"
     if not is_telling(need.filename) or file.name != need.filename or file.sha256 is None:
@@ -140,7 +147,13 @@ def _sureness(quest: Quest, find: _Find, *, alone: bool) -> tuple[float, str]:
         return PLAIN_NAME, f"the only one found of this name, but made for {said(version.base_model)}"
     if renames_files(version):
         return REWRITTEN_NAME, "the only one found of this name, which Civitai made up from its title"
-    return AUTOMATIC, "the only one found of this name"
+    return TELLING_NAME, "the only one found of this name"
+
+
+def _is_other_bytes_elsewhere(quest: Quest, file: File) -> bool:
+    need = quest.need
+    digests = {known.sha256 for known in quest.known if known.filename == need.filename and known.sha256 is not None}
+    return bool(digests) and file.sha256 is not None and file.sha256 not in digests
 
 
 def _has_its_title(need: Need, version: Version) -> bool:

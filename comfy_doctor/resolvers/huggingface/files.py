@@ -19,7 +19,7 @@ from comfy_doctor.resolvers.huggingface.records import Blob, Seen, Standing
 from comfy_doctor.resolvers.huggingface.words import TOKEN, WANT_TOKEN, obstacle, page_of
 from comfy_doctor.resolvers.resolver import Answer, Quest, Word
 from comfy_doctor.sites import HubFile, HubRepo, site_of
-from download_worker.errors import Trouble
+from download_worker.errors import Code, Trouble
 from download_worker.leash import Leash
 from download_worker.text import safe_text
 
@@ -79,7 +79,7 @@ class HuggingFaceFiles:
                 return self._in_repository(need, place, leash)
             return self._link(place, leash)
         except Trouble as trouble:
-            return _Heard(said=trouble.message, failed=True)
+            return _Heard(said=trouble.message, failed=trouble.code is not Code.NOT_FOUND)
 
     def _link(self, link: _Link, leash: Leash) -> _Heard:
         seen = self._hub.see(link.file, leash)

@@ -6,12 +6,13 @@ All bounds are here. Answers at a commit never change and are kept for a month, 
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from comfy_doctor.asking import DAY, HOUR, Asker
 from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Seen, Standing, blobs_of, is_ours, repos_of, seen_of
 from comfy_doctor.sites import HubFile
-from download_worker.errors import Code, TryLater
+from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.leash import Leash
 from download_worker.settings import HF_HOME
 
@@ -26,7 +27,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
 class HubClient:
-    """Raises what `Asker` raises. Safe to share between threads."""
+    """Raises what `Asker` raises, and GiveUp(lying_server) for a list that is none. Safe to share between threads."""
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
@@ -49,14 +50,14 @@ class HubClient:
             if url is None:
                 break
             page = self._asker.page(url, max_age_seconds=_age(revision), leash=leash)
-            found += blobs_of(page.body)
+            found += blobs_of(_listed(page.body))
             url = page.next
         return tuple(found)
 
     def search(self, text: str, leash: Leash) -> tuple[Repo, ...]:
         """The most downloaded repositories whose id contains this text, with what they hold. One question."""
         asked = {"search": text, "limit": SEARCH_REPOS, "full": "true", "sort": "downloads", "direction": -1}
-        return tuple(repos_of(self._asker.json(f"{API}?{urlencode(asked)}", leash=leash)))
+        return tuple(repos_of(_listed(self._asker.json(f"{API}?{urlencode(asked)}", leash=leash))))
 
     def of_author(self, author: str, leash: Leash) -> tuple[Repo, ...]:
         """The most downloaded 400 repositories of a publisher, with what they hold; kept for a day."""
@@ -67,9 +68,16 @@ class HubClient:
             if url is None:
                 break
             page = self._asker.page(url, leash=leash)
-            found += repos_of(page.body)
+            found += repos_of(_listed(page.body))
             url = page.next
         return tuple(found)
+
+
+def _listed(body: Any) -> list[Any]:
+    """An empty list means that there is nothing; anything else but a list comes from somebody in between."""
+    if not isinstance(body, list):
+        raise GiveUp(Code.LYING_SERVER, "huggingface.co answers no list where it has always told one", elsewhere=True)
+    return body
 
 
 def _age(revision: str) -> float:

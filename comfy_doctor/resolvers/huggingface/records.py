@@ -144,13 +144,15 @@ def _standing(head: Head) -> Standing:
         return Standing.GATED if head.status == 401 else Standing.NOT_APPROVED
     if code in _BY_CODE:
         return _BY_CODE[code]
+    if head.status == 451:
+        return Standing.BLOCKED
+    if not (code or said):
+        return Standing.STRANGE  # Hugging Face says why; a proxy that lets nobody out does not
     if head.status == 401:
         return Standing.REJECTED if "credentials in authorization" in said.lower() else Standing.NO_REPOSITORY
     if head.status == 403:
         return Standing.DISABLED if "disabled" in said.lower() else Standing.NOT_APPROVED
-    if head.status in (404, 410):
-        return Standing.NO_REPOSITORY
-    return Standing.BLOCKED if head.status == 451 else Standing.STRANGE
+    return Standing.NO_REPOSITORY if head.status in (404, 410) else Standing.STRANGE
 
 
 _BY_CODE = {

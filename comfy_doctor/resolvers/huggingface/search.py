@@ -26,6 +26,9 @@ from download_worker.text import safe_text
 MAX_QUESTIONS = 7
 """Heads and trees for one model, beside its searches: together at most 12."""
 
+QUERIES_FOR_WITNESSES = 1
+"""Who else has a file that a publisher has: its first search tells."""
+
 Hit = tuple[Repo, str]
 """A repository and the path of a file in it."""
 
@@ -48,15 +51,12 @@ class _Index:
                     self.exact[filename].append((repo, path))
                     self.loose[spelled].append((repo, path))
 
-    def hits(self, filename: str) -> list[Hit]:
-        """Equal names; where there is none, names that differ in case and separators only."""
-        return self.exact.get(filename) or self.loose.get(squashed(filename)) or []
-
 
 @dataclass
 class _Look:
-    """What was found out about one model."""
+    """What was found out about one model; `repos` are what its searches brought."""
 
+    repos: list[Repo] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -79,7 +79,10 @@ class HuggingFaceSearch:
         if not quests:
             return {}
         index = self._published(quests, leash)
-        answers = self._asker.side_by_side(lambda quest: self._answer(quest, index, leash), quests)
+        looks = self._asker.side_by_side(lambda quest: self._searched(quest.need, index, leash), quests)
+        pool = _pooled(quests, looks)
+        work = list(zip(quests, looks, strict=True))
+        answers = self._asker.side_by_side(lambda each: self._answer(*each, (index, pool), leash), work)
         return {quest.need.key: answer for quest, answer in zip(quests, answers, strict=True)}
 
     def _published(self, quests: Sequence[Quest], leash: Leash) -> _Index:
@@ -98,12 +101,34 @@ class HuggingFaceSearch:
         except Trouble as trouble:
             return (), trouble.message
 
-    def _answer(self, quest: Quest, index: _Index, leash: Leash) -> Answer:
-        need, look = quest.need, _Look(failed=list(index.failed))
-        hits = index.hits(need.filename)
-        if not any(path.rpartition("/")[2] == need.filename for _, path in hits):
-            hits = self._searched(need, look, leash) or hits
-        for repo, path in sorted(hits, key=lambda each: order(each[0], each[1], need.folder)):
+    def _searched(self, need: Need, published: _Index, leash: Leash) -> _Look:
+        """Searches from many words to few, until some repository has the file. A generic name is no words at all."""
+        look = _Look(failed=list(published.failed))
+        generic = is_nobodys(need.filename)
+        queries = queries_for(need.subfolder.replace("/", "-") if generic else need.filename)
+        if need.filename in published.exact:
+            queries = queries[:QUERIES_FOR_WITNESSES]
+        elif not queries:
+            look.said.append("its name is on many files and was not searched for")
+        for query in queries:
+            try:
+                look.repos += self._hub.search(query, leash)
+            except Trouble as trouble:
+                look.failed.append(trouble.message)
+                break
+            if any(path.rpartition("/")[2] == need.filename for repo in look.repos for path in repo.paths):
+                break
+        if queries:
+            look.said.append("searched for " + ", ".join(safe_text(query) for query in queries))
+        return look
+
+    def _answer(self, quest: Quest, look: _Look, indexes: Sequence[_Index], leash: Leash) -> Answer:
+        need = quest.need
+        if is_nobodys(need.filename):
+            own = _Index()
+            own.add(look.repos, frozenset({squashed(need.filename)}))
+            indexes = (own,)
+        for repo, path in sorted(_hits(need, indexes), key=lambda each: order(each[0], each[1], need.folder)):
             if look.questions < MAX_QUESTIONS:
                 self._look_at(repo, path, look, leash)
         candidates = weigh(need, look.places, families=quest.families, complete=not look.failed)
@@ -113,25 +138,6 @@ class HuggingFaceSearch:
         if look.failed:
             return Answer(Word.COULD_NOT_LOOK, why=why)
         return Answer(Word.NOT_FOUND, why=why or "no repository that was looked at has a file of this name")
-
-    def _searched(self, need: Need, look: _Look, leash: Leash) -> list[Hit]:
-        """Searches from many words to few, until some repository has the file. A generic name is no words at all."""
-        generic = is_nobodys(need.filename)
-        queries = queries_for(need.subfolder.replace("/", "-") if generic else need.filename)
-        if not queries:
-            look.said.append("its name is on many files and was not searched for")
-        index = _Index()
-        for query in queries:
-            try:
-                index.add(self._hub.search(query, leash), frozenset({squashed(need.filename)}))
-            except Trouble as trouble:
-                look.failed.append(trouble.message)
-                break
-            if need.filename in index.exact:
-                break
-        if queries:
-            look.said.append("searched for " + ", ".join(safe_text(query) for query in queries))
-        return _once(index.hits(need.filename))
 
     def _look_at(self, repo: Repo, path: str, look: _Look, leash: Leash) -> None:
         place = Place(repo, Blob(path))
@@ -155,5 +161,17 @@ class HuggingFaceSearch:
         return next((blob for blob in blobs if blob.path == place.blob.path), place.blob)
 
 
-def _once(hits: Sequence[Hit]) -> list[Hit]:
+def _pooled(quests: Sequence[Quest], looks: Sequence[_Look]) -> _Index:
+    """All that was found for any of them: models of one workflow are often in one repository, and one is searched for
+    by words that bring it."""
+    pool = _Index()
+    repos = {repo.id: repo for look in looks for repo in look.repos}
+    pool.add(repos.values(), frozenset(squashed(quest.need.filename) for quest in quests))
+    return pool
+
+
+def _hits(need: Need, indexes: Sequence[_Index]) -> list[Hit]:
+    """Equal names; where there is none, names that differ in case and separators only. Each place once."""
+    exact = [hit for index in indexes for hit in index.exact.get(need.filename, ())]
+    hits = exact or [hit for index in indexes for hit in index.loose.get(squashed(need.filename), ())]
     return list({(repo.id, path): (repo, path) for repo, path in hits}.values())
