@@ -22,7 +22,7 @@ from comfy_doctor.findings import Complaint, ExitCode, Report
 from comfy_doctor.needs import Criticality, FolderFrom, Mention, Need
 from comfy_doctor.node_findings import NodeFinding, Owners, node_findings
 from comfy_doctor.reading import Case, Fetch, read_cases
-from comfy_doctor.resolvers.likeness import Near, nearest
+from comfy_doctor.resolvers.likeness import Names, Near, nearest
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 from comfy_doctor.workflows.documents import Document
 from comfy_doctor.workflows.wanted import merged
@@ -109,8 +109,8 @@ class Sight:
 
 DISK_ONLY = Sight()
 MAX_NEAR = 3
-MAX_NEAR_LOOKS = 200
-"""For so many missing models the names of their folder are compared: with 100,000 files that takes 0.2 s each."""
+MAX_NEAR_COMPARED = 5_000_000
+"""Names that are compared with missing ones in one diagnosis: some seconds' work, in a library of 100,000 files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +187,19 @@ def _complaint(document: Document) -> Complaint:
     return DoctorTrouble(code, f"cannot read {document.path}: {document.error}").complaint
 
 
-def diagnose(paths: Sequence[str | Path], install: Install, sight: Sight = DISK_ONLY) -> Diagnosis:
+def diagnose(
+    paths: Sequence[str | Path], install: Install, sight: Sight = DISK_ONLY, inventory: Inventory | None = None
+) -> Diagnosis:
     """Files, folders of them, URLs, manifests, or nothing for ComfyUI's own workflows.
+
+    An `inventory` that was walked a moment ago may serve again; without one the shelves are walked anew.
 
     Raises:
         DoctorTrouble: `no_workflow`, a path that is not there.
     """
     server = sight.server
     reading = read_cases(paths, install, classes=server.classes if server else None, fetch=sight.fetch)
-    inventory, truth = Inventory(install), Truth(install, server)
+    inventory, truth = inventory or Inventory(install), Truth(install, server)
     needs = merged(need for case in reading.cases for need in case.wanted.models)
     models = _with_near_names([_model(need, inventory, truth) for need in needs], inventory)
     uses = (entry for case in reading.cases for entry in case.wanted.nodes)
@@ -223,13 +227,17 @@ def _model(need: Need, inventory: Inventory, truth: Truth) -> ModelFinding:
 
 
 def _with_near_names(models: Sequence[ModelFinding], inventory: Inventory) -> tuple[ModelFinding, ...]:
-    left = MAX_NEAR_LOOKS
+    left = MAX_NEAR_COMPARED
+    shelves: dict[str, Names] = {}
     found = []
     for model in models:
-        if model.state is State.MISSING and model.need.folder is not None and model.need.active and left:
-            left -= 1
-            listed = list(inventory.shelf(model.need.folder).files)
-            model = replace(model, near=nearest(model.need.name, listed, MAX_NEAR) if listed else ())
+        folder = model.need.folder
+        if model.state is State.MISSING and folder is not None and model.need.active:
+            if folder not in shelves:
+                shelves[folder] = Names(inventory.shelf(folder).files)
+            left -= len(shelves[folder])
+            if shelves[folder] and left >= 0:
+                model = replace(model, near=nearest(model.need.name, shelves[folder], MAX_NEAR))
         found.append(model)
     return tuple(found)
 

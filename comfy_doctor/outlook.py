@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from comfy_doctor.asking import AnswerCache, Asker
 from comfy_doctor.comfyui.install import Install
 from comfy_doctor.comfyui.server import Server, read_server
+from comfy_doctor.comfyui.shelves import Inventory
 from comfy_doctor.diagnose import Diagnosis, Sight, diagnose
 from comfy_doctor.node_packs.channel import Channel, installed_lists
 from comfy_doctor.node_packs.directory import PackDirectory
@@ -37,8 +38,8 @@ class Outlook:
     channel: Channel
     sight: Sight
 
-    def diagnosis(self, paths: Sequence[str | Path]) -> Diagnosis:
-        return diagnose(paths, self.install, self.sight)
+    def diagnosis(self, paths: Sequence[str | Path], inventory: Inventory | None = None) -> Diagnosis:
+        return diagnose(paths, self.install, self.sight, inventory)
 
 
 def look_out(worker: Settings, doctor: DoctorSettings, install: Install) -> Outlook:

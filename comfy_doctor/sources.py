@@ -32,14 +32,16 @@ def sources_of(seen: Outlook, tell: Tell) -> Sources:
     """Whom a plan asks, in the order of proof: this list is the policy."""
     state, asker = seen.worker.state, seen.asker
     agent = agent_of(seen.worker, HostSearches(asker, seen.doctor.search_url), offline=seen.doctor.offline)
+    here = LocalFiles(lambda: shelves_of(Inventory(seen.install)), Digests(state / "digests.db"))
     resolvers: tuple[Resolver, ...] = (
         Templates(state / "cache" / "templates.json"),
         ManagerList(lambda: _model_list(seen.channel)),
         HuggingFaceFiles(asker),
         CivitaiPlaces(asker),
-        LocalFiles(lambda: shelves_of(Inventory(seen.install)), Digests(state / "digests.db")),
+        here,
         HuggingFaceSearch(asker),
         CivitaiSearch(asker),
+        here,  # again: what a search found may be here under another name
         *([agent] if agent is not None else []),
     )
 

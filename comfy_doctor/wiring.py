@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from download_worker.settings import Settings
 
 STOP_SECONDS = 6
+GLANCE_SECONDS = 2.0
+"""For so long a look at the server and the shelves serves a watch."""
 
 
 @dataclass(frozen=True)
@@ -188,15 +190,21 @@ def lock(here: Desk, paths: Sequence[str], output: Path) -> Report:
 def watch(here: Desk, folder: Path, shown: Shows, tell: Tell, *, apply: bool) -> Report:
     """Until interrupted. Raises DoctorTrouble(bad_watch)."""
     import threading
+    import time
 
     from comfy_doctor.apply import carry_out, tasks_of
+    from comfy_doctor.comfyui.shelves import Inventory
     from comfy_doctor.plan import plan_for
     from comfy_doctor.sources import sources_of
     from comfy_doctor.watch import Looked, watch
 
+    seen, shelves, until = look_out(here), Inventory(install_of(here)), 0.0
+
     def look(path: Path) -> Looked:
-        seen = look_out(here)  # anew each time: a server may have come or gone since
-        diagnosis = seen.diagnosis([path])
+        nonlocal seen, shelves, until
+        if time.monotonic() >= until:  # servers and files come and go; many files of one moment share one look
+            seen, shelves, until = look_out(here), Inventory(install_of(here)), time.monotonic() + GLANCE_SECONDS
+        diagnosis = seen.diagnosis([path], shelves)
         report = diagnosis.report()
         whole = not any(case.document.error for case in diagnosis.cases)
         if not (apply and whole):
@@ -216,7 +224,7 @@ def reporter(*, as_json: bool, quiet: bool, color: bool) -> Shows:
 
     def shown(report: Report) -> None:
         if as_json:
-            sys.stdout.write(json.dumps(report.envelope(), sort_keys=True, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(report.envelope(), sort_keys=True) + "\n")
             sys.stdout.flush()
         else:
             show(report, quiet=quiet, color=color)

@@ -331,13 +331,14 @@ def test_paths_speak_of_folders(path: str, folder: str | None, expected: Fit) ->
 @pytest.mark.parametrize(
     ("name", "queries"),
     [
-        ("umt5_xxl_fp8_e4m3fn_scaled.safetensors", ("umt5-xxl", "umt5")),
-        ("flux1-dev-Q4_K_S.gguf", ("flux1-dev", "flux1")),
-        ("wan2.1_t2v_1.3B_fp16.safetensors", ("wan2.1-t2v-1.3B", "wan2.1-t2v", "wan2.1")),
+        ("umt5_xxl_fp8_e4m3fn_scaled.safetensors", ("umt5-xxl", "umt-5", "umt5")),
+        ("flux1-dev-Q4_K_S.gguf", ("flux1-dev", "flux-1", "flux1")),
+        ("wan2.1_t2v_1.3B_fp16.safetensors", ("wan2.1-t2v-1.3B", "wan2.1-t2v", "wan-2.1", "wan2.1")),
         (
             "NetaYumev35_all_in_one.safetensors",
             ("NetaYumev35-all-in-one", "NetaYumev35-all-in", "NetaYumev35-all", "NetaYumev35", "NetaYume"),
         ),
+        ("krea2_turbo_int8_convrot.safetensors", ("krea2-turbo", "krea-2", "turbo", "krea2")),
         ("4x-UltraSharp.pth", ("4x-UltraSharp", "UltraSharp")),
     ],
 )

@@ -28,6 +28,8 @@ _FORM = re.compile(
     re.IGNORECASE,
 )
 _VERSION = re.compile(r"(?<=[a-zA-Z]{4})[vV][\d.]+\Z")
+# `krea2_turbo` is in `Krea-2`: names of repositories set the number of a model apart.
+_NUMBERED = re.compile(r"([a-zA-Z]{3,})(\d[\d.]*)\Z")
 _SPLIT = re.compile(r"[-_ ()\[\]+,]+")
 
 _FOLDER_WORDS = MappingProxyType(
@@ -88,8 +90,10 @@ def queries_for(name: str) -> tuple[str, ...]:
     """Texts that the repository's name may contain, from all words of the file's to its most telling one."""
     stem = name.rpartition("/")[2].rpartition(".")[0] or name
     parts = [part for part in _SPLIT.split(stem) if part and not _FORM.match(part)]
-    telling = sorted(telling_words(f"{stem}.x"), key=len, reverse=True)
+    telling = sorted((word for word in telling_words(f"{stem}.x") if not _FORM.match(word)), key=len, reverse=True)
     wanted = ["-".join(parts[:count]) for count in (len(parts), 3, 2) if count <= len(parts)]
+    numbered = (_NUMBERED.match(part) for part in parts[:1] if not _VERSION.search(part))
+    wanted += [f"{found[1]}-{found[2]}" for found in numbered if found]
     wanted += [next((part for part in parts if word in part.lower()), word) for word in telling[:1]]
     wanted += [_VERSION.sub("", part) or part for part in parts[:1]]
     short = (text.strip(".") for text in wanted)
