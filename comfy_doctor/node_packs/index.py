@@ -19,6 +19,8 @@ MAX_TYPES_PER_REPOSITORY = 20_000
 MAX_NAME_CHARS = 300
 MAX_PATTERNS = 1_000
 MAX_PATTERN_CHARS = 300
+MAX_CHOICES = 8
+"""In one pattern: each `(a|a)` doubles what a name that does not fit costs."""
 MIN_FITTING = 5
 """So many known types must fit a pattern before they can speak against it."""
 _CORE_REPOSITORIES = frozenset({"comfyanonymous/comfyui", "comfy-org/comfyui"})
@@ -160,11 +162,11 @@ def place_of_repository(repository: str) -> str:
 
 
 def safe_pattern(written: Any) -> re.Pattern[str] | None:
-    """A foreign pattern, if it cannot run away: of all repetitions only a few `.*` are let in."""
+    """A foreign pattern, if it cannot run away: of all repetitions only a few `.*` are let in, and few choices."""
     if not isinstance(written, str) or not 0 < len(written) <= MAX_PATTERN_CHARS:
         return None
     rest = re.sub(r"\\.", "", written)
-    if rest.count(".*") > 3 or any(sign in rest.replace(".*", "") for sign in "*+?{"):
+    if rest.count(".*") > 3 or rest.count("|") > MAX_CHOICES or any(sign in rest.replace(".*", "") for sign in "*+?{"):
         return None
     try:
         return re.compile(written)

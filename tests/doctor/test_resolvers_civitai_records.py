@@ -152,10 +152,10 @@ def test_every_name_has_a_query_within_its_bounds(name: str) -> None:
     assert all(0 < len(query) <= 100 for query in queries)
 
 
-def test_nothing_by_name_alone_is_surer_than_the_threshold() -> None:
-    """`AUTOMATIC` is the most that a name alone can reach, so that anything better known goes first."""
+def test_nothing_by_name_alone_reaches_the_threshold() -> None:
+    """This is the most that a name alone can say: a person chooses."""
     name = "Moonlit-Harbor-Watercolor-v2.safetensors"
     body = {"id": 1, "name": "x", "type": "LORA", "modelVersions": [{"id": 2, "files": [
         {"name": name, "type": "Model", "primary": True, "hashes": {"SHA256": DIGEST}}]}]}  # fmt: skip
     (found,) = judged(Quest(Need("loras", name, ())), versions_of_model(body), NOW)
-    assert found.confidence == AUTOMATIC
+    assert 0.8 < found.confidence < AUTOMATIC
