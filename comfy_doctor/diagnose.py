@@ -213,7 +213,7 @@ def diagnose(
     messages += sight.owners.messages if sight.owners is not None else ()
     unsure = sum(model.state is State.UNKNOWN and model.need.active for model in models)
     if unsure:
-        messages.append(f"{unsure} models could not be looked for: their reasons say why")
+        messages.append(f"could not look for {unsure} of the models: their reasons say why")
     return Diagnosis(install, reading.cases, models, nodes, tuple(messages), server, mentions)
 
 

@@ -393,6 +393,6 @@ def _second_for(item: Item, first: Item) -> Item:
 
 
 def _how_to_install(node: NodeFinding) -> str:
-    if node.repository is None:
+    if node.repository is None or node.remedy != "install":
         return node.reason
     return f"install its pack with ComfyUI-Manager, or clone {node.repository} into custom_nodes and restart ComfyUI"

@@ -108,11 +108,14 @@ def _listed(node_type: str, owners: Sequence[str], index: PackIndex, company: Co
     if len(claiming) == 1:
         choice = PackChoice(claiming[0], came_from="manager-map", why="it claims this type for itself")
         return _with_others(choice, owners)
+    believed, doubted = index.matching(node_type)
     if len(owners) == 1 and not claiming:
+        others = tuple(repository for repository in believed if repository not in owners)
+        if others:  # a copy may register a type that bears another pack's mark
+            return _best((*owners, *others), owners, company)
         return PackChoice(owners[0], came_from="manager-map", why="the only listed pack that registers it")
     if owners or claiming:
         return _best(claiming or owners, owners, company)
-    believed, doubted = index.matching(node_type)
     if len(believed) == 1:
         fits = "the type fits the pack's own pattern"
         return PackChoice(believed[0], came_from="pattern", alternatives=doubted, why=fits)

@@ -335,4 +335,8 @@ def _explanation(answer: Answer) -> str:
         return ""
     if not isinstance(document, dict):
         return ""
-    return str(document.get("message") or document.get("error") or "")
+    said = document.get("message") or document.get("error") or ""
+    if isinstance(said, dict):  # OpenAI's shape
+        said = said.get("message") or ""
+    until = document.get("deadline")  # Civitai's early access
+    return f"{said}, until {until}" if isinstance(until, str) else str(said)

@@ -201,6 +201,18 @@ def test_a_renamed_id_is_kept_beside_the_only_pack_that_brings_the_type() -> Non
 # --- patterns, marks, and what only JavaScript draws ------------------------------------------------------------------
 
 
+def test_a_copy_that_alone_registers_a_type_with_another_packs_mark_is_a_guess() -> None:
+    """The map of 2026 has `Seed (rgthree)` in a copy only."""
+    rows = {
+        "copy/Many": ["Seed (rgthree)", "Other", "More"],
+        "r/rgthree": (["A (rgthree)", "B (rgthree)", "C (rgthree)"], {"nodename_pattern": r" \(rgthree\)$"}),
+    }
+    alone = choose("Seed (rgthree)", [], index(rows))
+    assert (place(alone), alone.guess, others(alone)) == ("copy/Many", True, ["r/rgthree"])
+    among = choose("Seed (rgthree)", [], index(rows), Company(needed={f"{GIT}/r/rgthree": 2}))
+    assert (place(among), among.guess) == ("r/rgthree", True)
+
+
 def test_a_packs_own_pattern_finds_types_that_no_list_names() -> None:
     choice = choose("Label (rgthree)", [], index({"r/rgthree-comfy": ([], {"nodename_pattern": r" \(rgthree\)$"})}))
     assert (place(choice), choice.came_from, choice.certain) == ("r/rgthree-comfy", "pattern", True)

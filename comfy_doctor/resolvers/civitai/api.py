@@ -36,7 +36,11 @@ class Api:
         return _the_version(self._get(f"{API}/model-versions/{number}"), f"version {number}")
 
     def model(self, number: int) -> tuple[Version, ...]:
-        return versions_of_model(self._get(f"{API}/models/{number}"))
+        body = self._get(f"{API}/models/{number}")
+        if not isinstance(body, dict) or not isinstance(body.get("modelVersions"), list):
+            what = f"Civitai answers something else than a model for model {number}"
+            raise GiveUp(Code.LYING_SERVER, what, elsewhere=True)
+        return versions_of_model(body)
 
     def by_digest(self, sha256: str) -> Version:
         """A version that holds it; which of its files it is, its digests tell. Raises as `version`."""
