@@ -64,7 +64,11 @@ def public_url(url: str) -> str:
         return _REMOVED  # malformed, as in `https:/user:password@host`: nobody can say what of it is public
     host = parts.netloc.rpartition("@")[2]
     kept = [(key, _REMOVED if _SECRET_QUERY.match(key) else value) for key, value in query]
-    query_text = urlencode(kept, quote_via=quote, safe="[]/:", errors="replace") if any(v == _REMOVED for _, v in kept) else parts.query
+    query_text = (
+        urlencode(kept, quote_via=quote, safe="[]/:", errors="replace")
+        if any(v == _REMOVED for _, v in kept)
+        else parts.query
+    )
     return urlunsplit((parts.scheme, host, parts.path, query_text, ""))
 
 

@@ -116,7 +116,7 @@ def combined(known: Candidate, news: Candidate) -> Candidate:
 def judge(need: Need, candidates: Sequence[Candidate], voices: Sequence[Voice]) -> Judged:
     weighed, quarrels = _with_one_digest_each([_fetchable(candidate) for candidate in candidates], voices)
     weighed, stated = _against_what_was_stated(need, weighed)
-    ranked = tuple(sorted(_united(weighed), key=_rank, reverse=True))
+    ranked = tuple(sorted(_united(weighed), key=_worth_showing, reverse=True))
     fit = [c for c in ranked if c.confidence >= AUTOMATIC and c.obstacle is None]
     stopped = stated or _quarrel_about(fit) or (quarrels if not fit else None)
     return Judged(ranked, None if stopped or not fit else fit[0], stopped)
@@ -230,7 +230,14 @@ def _short(digest: str) -> str:
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float, bool]:
+    """Of equal bytes the place that can be had leads, and of those the surest."""
     return (candidate.obstacle is None, candidate.confidence, candidate.sha256 is not None)
+
+
+def _worth_showing(candidate: Candidate) -> tuple[float, bool, bool]:
+    """A likely file behind a licence is worth more to a person than an unlikely one that is free."""
+    sure = candidate.confidence if candidate.obstacle is None or candidate.gated else 0.0
+    return (sure, candidate.obstacle is None, candidate.sha256 is not None)
 
 
 def _once(words: Iterable[str]) -> tuple[str, ...]:

@@ -80,6 +80,13 @@ def test_of_equal_bytes_the_place_that_can_be_had_leads() -> None:
     assert judged.choice.mirrors == ()
 
 
+def test_a_likely_file_behind_a_licence_is_shown_before_an_unlikely_one() -> None:
+    gated = had(sha256=A, obstacle="accept its licence", gated=True)
+    judged = heard(("a search", had("https://h.example/y", sha256=B, confidence=0.15)), ("the workflow", gated))
+    assert judged.choice is None
+    assert [candidate.url for candidate in judged.candidates] == [HF, "https://h.example/y"]
+
+
 def test_the_digest_that_was_asked_for_is_certain_wherever_it_is_found() -> None:
     judged = heard(("a search", had(sha256=A, confidence=0.4)), stated=(Stated(A, "the lock file"),))
     assert judged.choice is not None and judged.choice.confidence == 1.0

@@ -163,7 +163,7 @@ def test_a_model_whose_folder_nobody_knows_is_unknown_and_not_missing(tmp_path: 
     (entry,) = report.data["models"]
     assert (entry["folder"], entry["state"], report.exit_code) == (None, "unknown", ExitCode.OK)
     assert report.data["workflows"][0]["runnable"] is None
-    assert any("could not be looked for" in message for message in report.messages)
+    assert any("could not look for 1 of the models" in message for message in report.messages)
 
 
 def test_a_guessed_folder_is_not_believed_when_another_has_the_file(tmp_path: Path, install: Install) -> None:

@@ -32,7 +32,7 @@ def test_what_is_picked_by_name_is_right_and_most_is_picked() -> None:
     found = result("as they are")
     assert len(found.outcomes) > 100
     assert found.precision >= 0.99, [outcome.resolution.choice for outcome in found.wrong]
-    assert found.recall + found.locked >= 0.8
+    assert found.recall + found.locked >= 0.75
     assert found.recall_at_candidates >= 0.95
     assert found.calibration_error <= 0.08
     assert found.requests / len(found.outcomes) <= 8

@@ -24,6 +24,8 @@ from download_worker.text import safe_text
 PUBLISHER_AND_OTHERS = 0.99
 PUBLISHER = 0.98
 PUBLISHER_BESIDE_OTHERS = 0.95
+PUBLISHER_BESIDE_STRANGERS = 0.88
+"""Measured right in 141 of 146 cases (tests/bench/resolution.py): too few to fetch it unasked."""
 SEVERAL_OWNERS = 0.88
 NOT_SURE = 0.85
 ONE_OF_SEVERAL = 0.85
@@ -170,8 +172,8 @@ def _sureness_beside_others(need: Need, group: Group, groups: Sequence[Group]) -
     """Of the only known publisher's file, where strangers have other bytes under its name."""
     told = f"the only one of {len(groups)} files of this name that a known publisher has"
     if len(group.owners) == 1:
-        if any(len(other.owners) > 1 for other in groups if other is not group):
-            return NOT_SURE, (told, "but several owners agree on other bytes")
+        if any(not other.published for other in groups if other is not group):
+            return PUBLISHER_BESIDE_STRANGERS, (told, "but somebody else has other bytes under it")
         if not need.filename.lower().endswith(_RUNS_NOTHING):
             return NOT_SURE, (told, "but it is in a format that can run code")
     return PUBLISHER_BESIDE_OTHERS, (told,)
