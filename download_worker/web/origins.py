@@ -14,8 +14,8 @@ from urllib.parse import urljoin, urlsplit
 
 from pydantic import SecretStr
 
-from download_worker.errors import BadRequest, Code, GiveUp
 from download_worker.endpoints import CIVITAI_HOME, HF_HOME
+from download_worker.errors import BadRequest, Code, GiveUp
 from download_worker.settings import Settings
 from download_worker.text import public_url, safe_text
 from download_worker.web.addresses import AddressPolicy, is_address

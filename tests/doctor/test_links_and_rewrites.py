@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from comfy_doctor.comfyui.install import Install
 from comfy_doctor.diagnose import diagnose
-from comfy_doctor.library import links
 from comfy_doctor.library.links import link
 from comfy_doctor.rewrite import renamed, renames_of, rewrite
 from download_worker.errors import Code, Trouble
@@ -39,7 +38,7 @@ def test_across_volumes_it_is_a_symbolic_link(tmp_path: Path, monkeypatch: pytes
     def other_volume(*paths: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(links.os, "link", other_volume)
+    monkeypatch.setattr("os.link", other_volume)
     (tmp_path / "a.pt").write_bytes(b"weights")
     assert link(tmp_path / "a.pt", tmp_path / "b.pt") == "symbolic link"
     assert (tmp_path / "b.pt").is_symlink() and (tmp_path / "b.pt").read_bytes() == b"weights"
@@ -106,7 +105,7 @@ def test_a_file_system_that_does_not_tell_letters_apart_gets_no_link_that_mends_
         raise FileExistsError
 
     (tmp_path / "a.pt").write_bytes(b"weights")
-    monkeypatch.setattr(links.os, "link", there_already)
+    monkeypatch.setattr("os.link", there_already)
     monkeypatch.setattr(Path, "samefile", lambda one, other: True)
     with pytest.raises(Trouble) as caught:
         link(tmp_path / "a.pt", tmp_path / "A.pt")
