@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from comfy_doctor.comfyui.install import Install
-from comfy_doctor.diagnose import diagnose
+from comfy_doctor.diagnose import DISK_ONLY, Sight, diagnose
+from comfy_doctor.node_packs.channel import Channel
+from comfy_doctor.node_packs.directory import PackDirectory
 
 SHARED = Path(__file__).parents[3] / "shared"
 CORPUS = SHARED / "corpus"
@@ -22,14 +24,19 @@ GRADER = SHARED / "tools" / "grade.py"
 needs_corpus = pytest.mark.skipif(not GRADER.exists(), reason=f"the shared corpus is not at {SHARED}")
 
 
-def predictions(install: Install) -> dict[str, dict[str, Any]]:
+def predictions(install: Install, sight: Sight = DISK_ONLY) -> dict[str, dict[str, Any]]:
     """File name → what the public data of `diagnose` says about that file alone."""
     oracle = json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8"))
-    return {entry["file"]: predicted(CORPUS / entry["file"], install) for entry in oracle}
+    return {entry["file"]: predicted(CORPUS / entry["file"], install, sight) for entry in oracle}
 
 
-def predicted(path: Path, install: Install) -> dict[str, Any]:
-    data = diagnose([path], install).report().data
+def managers_lists(cache: Path) -> Sight:
+    """The shared copy of ComfyUI-Manager's lists as the channel, and nobody else to ask."""
+    return Sight(owners=PackDirectory(Channel(str(SHARED / "manager"), web=None, cache=cache)))
+
+
+def predicted(path: Path, install: Install, sight: Sight) -> dict[str, Any]:
+    data = diagnose([path], install, sight).report().data
     models = [
         {"name": model["name"], "directory": model["folder"], "url": model["url"], "active": model["active"]}
         for model in data["models"]
