@@ -11,7 +11,7 @@ from comfy_doctor.comfyui.install import Install
 from comfy_doctor.diagnose import diagnose
 from comfy_doctor.workflows.loaders import slots_of
 
-from .grading import CORPUS, SHARED, grade, needs_corpus, predictions
+from .grading import CORPUS, SHARED, grade, managers_lists, needs_corpus, predictions
 
 pytestmark = needs_corpus
 
@@ -28,6 +28,15 @@ def test_every_model_of_every_real_workflow_is_found_and_nothing_else(nothing_in
     assert counts["models right"] == counts["models wanted"] > 300
     assert counts["directories right"] == counts["directories graded"] > 290
     assert counts["embedded urls right"] == counts["embedded urls graded"] > 80
+
+
+def test_show_1_with_the_managers_lists_the_grader_has_nothing_to_say(
+    nothing_installed: Install, tmp_path: Path
+) -> None:
+    counts, wrong = grade(predictions(nothing_installed, managers_lists(tmp_path)))
+    assert [entry for entry in wrong if entry[1] != "repo"] == []
+    assert counts["repos right"] >= 0.98 * counts["repos graded"] > 400
+    assert counts["unresolvable types left unresolved"] == counts["unresolvable types"] > 10
 
 
 def test_every_custom_node_type_is_found_and_no_core_one_is_taken_for_custom(nothing_installed: Install) -> None:
