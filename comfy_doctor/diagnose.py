@@ -25,6 +25,7 @@ from comfy_doctor.reading import Case, Fetch, read_cases
 from comfy_doctor.resolvers.likeness import Names, Near, nearest
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 from comfy_doctor.workflows.documents import Document
+from comfy_doctor.workflows.raw_url import is_raw_url
 from comfy_doctor.workflows.wanted import merged
 from download_worker.text import public_url
 
@@ -183,8 +184,10 @@ def _workflow(case: Case, runnable: bool | None) -> dict[str, Any]:
 
 
 def _complaint(document: Document) -> Complaint:
-    code = DoctorCode.UNREADABLE_WORKFLOW
-    return DoctorTrouble(code, f"cannot read {document.path}: {document.error}").complaint
+    code, hint = DoctorCode.UNREADABLE_WORKFLOW, None
+    if is_raw_url(document.path):
+        hint = "check the address, or save that file and name it"
+    return DoctorTrouble(code, f"cannot read {document.path}: {document.error}", hint=hint).complaint
 
 
 def diagnose(

@@ -67,7 +67,8 @@ def fix(cure: Cure) -> Report:
     plan = cure.plan(before)
     if not plan.items:
         word = "nothing to do: every model is in its place" if before.models else "nothing to do: no model is asked for"
-        return _report(before, plan, {}, before.report().exit_code, word)
+        more = ("node packs are missing: `comfy-doctor diagnose` names them",) if plan.nodes else ()
+        return _report(before, plan, {}, before.report().exit_code, word, *more)
     if not any(_can_be_done(item, cure) for item in plan.items):
         return _report(before, plan, {}, ExitCode.FINDINGS, "nothing to fetch", *_left(plan, cure))
     crowded = tuple(_does_not_fit(volume) for volume in with_what_came(plan, cure.counter) if not volume.fits)
@@ -90,7 +91,9 @@ def _carried_out(cure: Cure, plan: Plan) -> Report:
     jobs = {entry.job.job_id: public(Added(ended[entry.job.job_id], entry.deduplicated)) for entry in done.added}
     still = {item.model.need.key for item in make_plan(after.models)}
     mended = sum(item.model.need.key not in still for item in plan.items)
-    word = f"{mended} of {len(plan.items)} models are in their place now"
+    number = len(plan.items)
+    verb = "is in its" if mended == 1 else "are in their"
+    word = f"{mended} of {number} model{'s' * (number != 1)} {verb} place now"
     code = _outcome(after.report().exit_code, mended, len(still))
     failed = tuple(_complaint(job) for job in ended.values() if job.status is Status.FAILED)
     changes = (*done.linked, *later.linked, *taught)
@@ -121,7 +124,8 @@ def with_what_came(plan: Plan, counter: Counter) -> Iterator[Volume]:
 
 
 def _does_not_fit(volume: Volume) -> Complaint:
-    message = f"{volume.path} has {volume.free} bytes free, {volume.needed} are needed and {volume.reserve} kept free"
+    free, needed, reserve = (f"{size / 1e9:,.1f} GB" for size in (volume.free, volume.needed, volume.reserve))
+    message = f"{volume.path} has {free} free; {needed} are needed, and {reserve} are always left free"
     return Complaint(str(Code.DISK_FULL), message, "free some space on that volume, or fetch less of it")
 
 
@@ -165,6 +169,11 @@ def _waiting(live: Sequence[Job], queue_paused: bool) -> list[str]:
         f"{job.model_info.expected_filename} is paused: let it go on with `comfy-doctor jobs resume {job.job_id[:8]}`"
         for job in live
         if job.paused
+    ]
+    words += [
+        f"{job.model_info.expected_filename}: {job.history[-1].event}; it is looked at again after {job.not_before}"
+        for job in live
+        if _held(job) and not job.paused
     ]
     if queue_paused and live:
         words.append("the queue is paused: let it go on with `comfy-doctor jobs resume`")

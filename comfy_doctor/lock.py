@@ -9,7 +9,7 @@ from pathlib import Path
 from comfy_doctor.comfyui.packs import InstalledPack
 from comfy_doctor.diagnose import Diagnosis, ModelFinding, NodeFinding, State
 from comfy_doctor.findings import ExitCode, Report
-from comfy_doctor.library.links import size_here
+from comfy_doctor.library.links import is_foreign, size_here
 from comfy_doctor.manifests.lock_file import LockedModel, LockedUse, lock_text
 from comfy_doctor.manifests.manifest import MAX_SOURCES, LockedPack
 from comfy_doctor.needs import Criticality, Need
@@ -22,6 +22,9 @@ from download_worker.text import without_credentials
 DigestOf = Callable[[Path], str]
 """The SHA-256 of a file, in lower-case hex. Raises Trouble where it cannot be read."""
 
+LOCK_SUFFIX = ".lock.json"
+"""By it `import` and `diagnose` know a lock file."""
+
 SourcesOf = Callable[[str, str], Sequence[str]]
 """URLs that the file of this name with this SHA-256 was fetched from before."""
 
@@ -30,13 +33,19 @@ def lock(
     diagnosis: Diagnosis, packs: Sequence[InstalledPack], output: Path, digest_of: DigestOf, sources_of: SourcesOf
 ) -> Report:
     """Raises DoctorTrouble(bad_lock) where the file cannot be written; Trouble where a model cannot be read."""
+    if is_foreign(output, b'"comfy_doctor_lock"'):
+        raise DoctorTrouble(DoctorCode.BAD_LOCK, f"{output} is there already and is no lock file: it was left as it is")
+    if not output.name.endswith(LOCK_SUFFIX):
+        raise DoctorTrouble(
+            DoctorCode.BAD_LOCK, f"{output} does not end with {LOCK_SUFFIX}, as a lock file's name must"
+        )
     wanted = [model for model in diagnosis.models if model.need.folder and (model.need.active or model.path)]
     models = [_model(model, digest_of, sources_of) for model in wanted]
     text = lock_text(models, _used_packs(diagnosis.nodes, packs), diagnosis.install.version)
     _write(output, text)
     absent = [model.name for model in models if model.sha256 is None]
     sourceless = [model.name for model in models if model.sha256 is not None and not model.sources]
-    words = [f"{output}: {len(models)} models, {sum(model.size or 0 for model in models)} bytes"]
+    words = [f"{output}: {len(models)} models, {sum(model.size or 0 for model in models):,} bytes"]
     words += [f"{name}: not here, so it is locked without a digest" for name in absent]
     words += [f"{name}: no source is known, who imports this must have the file" for name in sourceless]
     looked = diagnosis.report()

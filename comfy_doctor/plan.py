@@ -33,7 +33,7 @@ Action = Literal["download", "relink", "link", "skip", "ask"]
 
 FOUND_BY_NAME = frozenset({"huggingface", "civitai"})
 """Whoever sends a workflow can upload a file of the name it asks for: such a host's digest vouches for no pickle."""
-
+_ALL_HERE, _NOT_WANTED = "every model is in its place", "what is missing is not asked for"
 NOTHING_KNOWN: Mapping[Key, Resolution] = {}
 
 
@@ -219,7 +219,8 @@ def plan_report(diagnosis: Diagnosis, plan: Plan, *messages: str) -> Report:
     looked = diagnosis.report()
     code = ExitCode.FINDINGS if plan.items or plan.nodes else looked.exit_code
     data = {"comfyui": looked.data["comfyui"], "workflows": looked.data["workflows"], **plan.data()}
-    word = () if plan.items else ("nothing to fetch: every model is in its place",)
+    there = all(model.state is State.PRESENT for model in diagnosis.models if model.need.active)
+    word = () if plan.items else (f"nothing to fetch: {_ALL_HERE if there else _NOT_WANTED}",)
     return Report("plan", code, data=data, messages=(*looked.messages, *word, *messages), errors=looked.errors)
 
 
@@ -314,7 +315,8 @@ def _elsewhere(item: Item, target: Path) -> Item:
 
 
 def _relink_words(model: ModelFinding) -> str:
-    return f"the file is here as {model.relink}: choose that in the workflow"
+    told = model.reason if model.relink == model.need.name else f"the file is here as {model.relink}"
+    return f"{told}: choose that in the workflow, or let `comfy-doctor fix --rewrite` do it"
 
 
 def _from_a_source(item: Item, target: Path, known: Resolution | None) -> Item:

@@ -20,11 +20,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comfy_doctor.apply import Task
+from comfy_doctor.library.links import is_foreign
 from comfy_doctor.plan import Plan
 from comfy_doctor.troubles import DoctorCode, DoctorTrouble
 from download_worker.errors import Trouble
 from download_worker.jobs.job import ModelInfo
 from download_worker.jobs.places import target_path
+from download_worker.json_texts import bounded_json
 
 PLAN_VERSION = 1
 MAX_PLAN_BYTES = 64 * 1024**2
@@ -69,6 +71,9 @@ def write_plan(path: Path, plan: Plan, key_file: Path) -> None:
     """Write a plan, readable for its owner only, in one rename. Raises DoctorTrouble(bad_plan) where it cannot be."""
     data = plan.data()
     data["items"] = [item.document() for item in plan.items] + [node.public() for node in plan.nodes]
+    if is_foreign(path, b'"comfy_doctor_plan"'):
+        what = f"{path} is there already and is no plan: nothing was written over it"
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, what, hint="choose another file with -o FILE")
     try:
         document = {"comfy_doctor_plan": PLAN_VERSION, "seal": _seal(data, _made_key(key_file)), **data}
         text = _text(document).encode("utf-8", "backslashreplace")  # half a character pair becomes its JSON escape
@@ -128,9 +133,10 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_PLAN_BYTES + 1)
-        document = json.loads(data) if len(data) <= MAX_PLAN_BYTES else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} cannot be read as a plan: {error}"[:300]) from error
+        document = bounded_json(data) if len(data) <= MAX_PLAN_BYTES else None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} cannot be read as a plan: {why}"[:300]) from error
     if not isinstance(document, dict):
         raise DoctorTrouble(DoctorCode.BAD_PLAN, f"{path} is no plan")
     return document

@@ -93,7 +93,7 @@ def resolve(
         quests = [page.quest() for page in pages.values()]
         quests = [quest for quest in quests if not (resolver.search and quest.settled)]
         if quests:
-            tell(f"{resolver.name}: {len(quests)} models")
+            tell(f"looking for {len(quests)} model{'s' * (len(quests) != 1)}: {resolver.name}")
             for key, answer in _answers(resolver, quests, leash).items():
                 pages[key].hear(resolver, answer)
     if look is not None:
@@ -163,10 +163,12 @@ def _resolution(page: _Page) -> Resolution:
 
 def _why_none(candidates: Sequence[Candidate], asked: Sequence[Asked]) -> str:
     """The most telling reason: what stands in the way, what is unsure, who could not look, or that nobody has it."""
-    failed = [f"{entry.source}: {entry.why}" for entry in asked if entry.word is Word.COULD_NOT_LOOK]
+    about = _about(candidates) if candidates else ""
+    silent = [(entry.source, entry.why) for entry in asked if entry.word is Word.COULD_NOT_LOOK]
+    failed = [f"{source}: {why.removeprefix(f'{about}; ')}" for source, why in silent if why != about]
     unlooked = f"could not look everywhere: {'; '.join(failed)}" if failed else ""
     if candidates:
-        return "; ".join(filter(None, (_about(candidates), unlooked)))
+        return "; ".join(filter(None, (about, unlooked)))
     if unlooked:
         return unlooked
     if not asked:

@@ -6,7 +6,6 @@ waited for before anything was read; readers never wait.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
 from download_worker.errors import BadRequest, Code, GiveUp, TryLater
+from download_worker.sqlite_files import make_private
 
 HEAD = "0001"
 """The newest migration; a test compares it with the scripts. Alembic is loaded only when the ledger is older."""
@@ -41,7 +41,7 @@ def open_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     """
     engine = _engine(url, busy_timeout_seconds)
     if _is_sqlite(engine):
-        _make_private(Path(engine.url.database or ""))
+        _make_ledger(Path(engine.url.database or ""))
         event.listen(engine, "connect", partial(_prepare_sqlite, patience_seconds=busy_timeout_seconds))
         event.listen(engine, "begin", _begin_immediate)
     try:
@@ -110,15 +110,11 @@ def _is_sqlite(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
-def _make_private(path: Path) -> None:
-    """0600 before SQLite writes a byte: its -wal and -shm take the mode of the main file."""
+def _make_ledger(path: Path) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        make_private(path)
     except OSError as error:
         raise GiveUp(Code.PERMISSION, f"cannot open the ledger {path}: {error.strerror}") from error
-    if os.name == "posix":
-        path.chmod(0o600)
 
 
 def _prepare_sqlite(connection: Any, _record: object, *, patience_seconds: float) -> None:

@@ -60,9 +60,9 @@ def public_url(url: str) -> str:
         query = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         return _REMOVED
-    if not parts.netloc and "@" in url:
-        return _REMOVED  # malformed, as in `https:/user:password@host`: nobody can say what of it is public
     host = parts.netloc.rpartition("@")[2]
+    if not host and "@" in url:
+        return _REMOVED  # malformed, as in `https:/user:password@host`: nobody can say what of it is public
     kept = [(key, _REMOVED if _SECRET_QUERY.match(key) else value) for key, value in query]
     query_text = (
         urlencode(kept, quote_via=quote, safe="[]/:", errors="replace")

@@ -24,7 +24,8 @@ FLOORS: dict[str, int] = {
     # the workshop
     "download_worker": 0,
     **dict.fromkeys(("download_worker.errors", "download_worker.clock", "download_worker.endpoints"), 1),
-    **dict.fromkeys(("download_worker.text", "download_worker.digests"), 1),
+    "download_worker.sqlite_files": 1,
+    **dict.fromkeys(("download_worker.text", "download_worker.digests", "download_worker.json_texts"), 1),
     **dict.fromkeys(("download_worker.settings", "download_worker.report", "download_worker.jobs.places"), 2),
     **dict.fromkeys(("download_worker.command_line", "download_worker.database", "download_worker.jobs.job"), 3),
     **dict.fromkeys(("download_worker.leash", "download_worker.owners", "download_worker.room"), 4),
@@ -51,6 +52,7 @@ FLOORS: dict[str, int] = {
             "comfy_doctor.settings",
             "comfy_doctor.sites",
             "comfy_doctor.choices",
+            "comfy_doctor.model_names",
         ),
         1,
     ),
@@ -74,7 +76,11 @@ NO_FOLDER_OF_ITS_OWN = frozenset({"download_worker", "comfy_doctor", "download_w
 LEAVES_OF_JOBS = frozenset({"counter", "sql_ledger", "memory_ledger", "persist_queue"})
 
 DOOR = frozenset(
-    {"errors", "clock", "text", "report", "command_line", "settings", "database", "digests", "endpoints", "leash"}
+    {
+        "sqlite_files",
+        *("errors", "clock", "text", "report", "command_line", "settings", "database", "digests", "endpoints"),
+        *("leash", "json_texts"),
+    }
 )
 DOOR_FOLDERS = frozenset({"jobs", "fetchers", "verifiers", "web"})
 WIRING_ONLY = frozenset({"wiring", "engines"})

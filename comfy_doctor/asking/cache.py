@@ -7,7 +7,6 @@ vanishes. A cache never fails: what cannot be read was not there, what cannot be
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 import zlib
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from loguru import logger
 
 from download_worker.clock import Clock, SystemClock
+from download_worker.sqlite_files import make_private
 
 MAX_ROWS = 20_000
 MAX_BYTES = 256 * 1024 * 1024
@@ -111,7 +111,7 @@ class AnswerCache:
             if self._clock.steady().seconds < self._left_alone_until:
                 return None
             try:
-                self._make_private()
+                make_private(self._path)
                 with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
                     database.execute("PRAGMA synchronous=OFF")  # a crash may damage it: then it is begun anew
                     database.execute(_TABLE)
@@ -121,16 +121,6 @@ class AnswerCache:
             except OSError as error:
                 logger.debug("{}: answers cannot be kept: {}", self._path, error.strerror)
             return None
-
-    def _make_private(self) -> None:
-        """0600 before SQLite writes a byte."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            if os.name == "posix" and os.fstat(handle).st_mode & 0o077:
-                os.fchmod(handle, 0o600)
-        finally:
-            os.close(handle)
 
     def _met(self, error: sqlite3.Error) -> None:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code, sqlite.org/rescode

@@ -55,17 +55,12 @@ class InstalledPack:
 
 @dataclass(frozen=True, slots=True)
 class Packs:
-    """What is installed. `names` are those of packs that ComfyUI loads; `read` is False where a folder is shut."""
+    """What is installed. `read` is False where a folder is shut."""
 
-    names: frozenset[str]
     read: bool = True
     packs: tuple[InstalledPack, ...] = ()
     _found: dict[str, Bringer[InstalledPack] | None] = field(default_factory=dict, compare=False, repr=False)
     _named: dict[str, tuple[int, InstalledPack]] = field(default_factory=dict, compare=False, repr=False)
-
-    def has(self, clue: PackClue) -> bool:
-        """A pack that ComfyUI loads fits the clue."""
-        return any(name in self.names for name in names_of(clue))
 
     def find(self, clue: PackClue) -> InstalledPack | None:
         """The pack that fits the clue; one that is switched off only where no other does."""
@@ -101,8 +96,7 @@ class Packs:
 def installed_packs(roots: Sequence[Path]) -> Packs:
     """All packs below these custom_nodes folders."""
     packs, read = _read(roots)
-    names = frozenset(name for pack in packs if not pack.disabled for name in pack.names)
-    return Packs(names, read, packs)
+    return Packs(read, packs)
 
 
 def read_packs(roots: Sequence[Path]) -> tuple[InstalledPack, ...]:

@@ -16,22 +16,11 @@ from pathlib import Path
 from loguru import logger
 
 from comfy_doctor.comfyui.install import Install
+from comfy_doctor.model_names import is_generic
 from download_worker.jobs.places import FOLDERS
 
 MAX_FILES_PER_FOLDER = 500_000
 MAX_FOLDER_DEPTH = 32
-# Names that say nothing of the file: the same name in another subfolder is another model.
-_GENERIC = frozenset(
-    {
-        "adapter_model",
-        "diffusion_pytorch_model",
-        "model",
-        "open_clip_pytorch_model",
-        "pytorch_lora_weights",
-        "pytorch_model",
-        "text_encoder",
-    }
-)
 _DIFFUSERS_FILE = "model_index.json"  # a diffusers model is a folder with this file in it
 
 
@@ -157,11 +146,6 @@ class Inventory:
         return self._shelves[folder]
 
 
-def is_generic(filename: str) -> bool:
-    """A name that many repositories use: two files of this name are not the same model."""
-    return filename.partition(".")[0].lower() in _GENERIC
-
-
 def _spelled(name: str, written: str, path: Path) -> Lookup:
     """The file is in its place; but ComfyUI compares letter by letter, and its own slash is that of the system."""
     listed = name.replace("/", os.sep)
@@ -184,7 +168,8 @@ def _elsewhere(shelf: Shelf, name: str) -> Lookup | None:
         others, key=lambda other: (other.lower() != name.lower(), not other.endswith(filename), other.count("/"), other)
     )
     same_place = best.lower() == name.lower()
-    why = "other letters" if same_place else f"another subfolder ({len(others)} files have this name)"
+    number = f" ({len(others)} files have this name)" if len(others) > 1 else ""
+    why = "other letters" if same_place else f"another subfolder{number}"
     return Lookup(
         State.ELSEWHERE, f"the same file name is here under {why}", shelf.files[best], best.replace("/", os.sep)
     )

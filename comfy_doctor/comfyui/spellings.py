@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from enum import Enum
 
-from comfy_doctor.comfyui.shelves import is_generic
+from comfy_doctor.model_names import is_generic
 from comfy_doctor.workflows.names import normalised
 
 

@@ -22,6 +22,7 @@ from comfy_doctor.comfyui.plain_files import opened
 from download_worker.digests import feed
 from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.leash import Leash
+from download_worker.sqlite_files import make_private
 
 BUSY_SECONDS = 2.0
 SETTLED_SECONDS = 2.0
@@ -88,7 +89,7 @@ class Digests:
     def _ask(self, statement: str, values: tuple[str, ...]) -> tuple[Any, ...] | None:
         """The first row, None also when the cache fails; a damaged file is removed."""
         try:
-            self._make_private()
+            make_private(self._path)
             with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database, database:
                 database.execute(_TABLE)
                 row: tuple[Any, ...] | None = database.execute(statement, values).fetchone()
@@ -101,10 +102,6 @@ class Digests:
         except OSError as error:
             logger.debug("the cache of digests {} cannot be opened: {}", self._path, error)
         return None
-
-    def _make_private(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 @contextmanager

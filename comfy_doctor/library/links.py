@@ -14,8 +14,21 @@ from typing import Literal
 
 from download_worker.errors import Code, GiveUp
 
+MARKED_BYTES = 200
+
 Made = Literal["hard link", "symbolic link", "already there"]
 _NOT_HERE = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+
+
+def is_foreign(path: Path, mark: bytes) -> bool:
+    """A file that is there already, without this mark in its head: somebody's, and nothing of ours may replace it."""
+    if not size_here(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            return mark not in file.read(MARKED_BYTES)
+    except OSError:  # whoever writes there will say what is wrong
+        return False
 
 
 def size_here(path: Path) -> int | None:

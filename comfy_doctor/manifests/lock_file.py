@@ -22,6 +22,7 @@ from comfy_doctor.manifests.manifest import (
     united,
 )
 from comfy_doctor.needs import Candidate, Criticality, FolderFrom, Need, Stated, Use
+from download_worker.json_texts import bounded_json
 
 LOCK_VERSION = 1
 _CONFIDENCE = 0.9
@@ -89,8 +90,8 @@ def read_lock(path: Path) -> Manifest | None:
     with path.open("rb") as file:
         data = file.read(MAX_MANIFEST_BYTES + 1)
     try:
-        document = json.loads(data) if len(data) <= MAX_MANIFEST_BYTES else None
-    except (ValueError, RecursionError) as error:
+        document = bounded_json(data) if len(data) <= MAX_MANIFEST_BYTES else None
+    except ValueError as error:
         raise NoManifest(f"not JSON: {error}"[:200]) from error
     if not isinstance(document, dict) or "comfy_doctor_lock" not in document:
         return None

@@ -23,13 +23,13 @@ from loguru import logger
 from comfy_doctor.comfyui.plain_files import read_start
 from download_worker.clock import Clock, SystemClock
 from download_worker.errors import Trouble
+from download_worker.json_texts import bounded_json
 from download_worker.leash import Leash
 from download_worker.text import public_url, safe_text
 
 NODE_MAP = "extension-node-map.json"
 PACK_LIST = "custom-node-list.json"
 MODEL_LIST = "model-list.json"
-LISTS = (NODE_MAP, PACK_LIST, MODEL_LIST)
 
 MAX_LIST_BYTES = 32 * 1024 * 1024
 FRESH_SECONDS = 24 * 3600.0
@@ -92,7 +92,7 @@ class Channel:
         self._silent: str | None = None
 
     def file(self, name: str, leash: Leash | None = None) -> ChannelFile:
-        """One of `LISTS`. Raises Interrupted, and nothing for what the far side or the disk does."""
+        """One list, by its name. Raises Interrupted, and nothing for what the far side or the disk does."""
         with self._lock:
             if name not in self._read:
                 self._read[name] = self._from_url(name, leash) if self._is_url else self._from_folder(name)
@@ -180,10 +180,7 @@ def _list_in(path: Path) -> dict[str, Any]:
     body = read_start(path, MAX_LIST_BYTES + 1)
     if len(body) > MAX_LIST_BYTES:
         raise ValueError(f"more than {MAX_LIST_BYTES} bytes")
-    try:
-        document = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    document = bounded_json(body)
     if not isinstance(document, dict) or not document:
         raise ValueError("something else than this list")
     return document

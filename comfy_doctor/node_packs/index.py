@@ -21,6 +21,10 @@ MAX_PATTERNS = 1_000
 MAX_PATTERN_CHARS = 300
 MAX_CHOICES = 8
 """In one pattern: each `(a|a)` doubles what a name that does not fit costs."""
+MAX_RUNS = 2
+"""Of `.*` in one pattern: each multiplies what a name costs by its length. The real patterns have one at most."""
+MAX_FITTED_CHARS = 128
+"""Of a name that is held against patterns; the longest real one has 67."""
 MIN_FITTING = 5
 """So many known types must fit a pattern before they can speak against it."""
 _CORE_REPOSITORIES = frozenset({"comfyanonymous/comfyui", "comfy-org/comfyui"})
@@ -82,22 +86,21 @@ class PackIndex:
 
     def matching(self, node_type: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The repositories whose pattern this name fits: the believed ones, and those whose pattern is too wide."""
-        if len(node_type) > MAX_NAME_CHARS:
-            return (), ()
-        fitting = [pattern for pattern in self.patterns if pattern.rule.search(node_type)]
+        fitting = [pattern for pattern in self.patterns if _fits(pattern, node_type)]
         believed = dict.fromkeys(pattern.repository for pattern in fitting if self._believes(pattern))
         return tuple(believed), tuple(p.repository for p in fitting if p.repository not in believed)
 
     def _believes(self, pattern: Pattern) -> bool:
         """Not when most known types that it fits are of other packs: of 174 that fit "Hunyuan" in 2026, 6 were own."""
         if pattern not in self._beliefs:
-            fitting = [owners for node_type, owners in self.owners.items() if pattern.rule.search(node_type)]
+            fitting = [owners for name, owners in self.owners.items() if _fits(pattern, name)]
             own = sum(pattern.repository in owners for owners in fitting)
             self._beliefs[pattern] = len(fitting) < MIN_FITTING or 2 * own >= len(fitting)
         return self._beliefs[pattern]
 
 
-NOTHING = PackIndex({}, {}, (), {}, {}, {}, {}, frozenset())
+def _fits(pattern: Pattern, name: str) -> bool:
+    return len(name) <= MAX_FITTED_CHARS and pattern.rule.search(name) is not None
 
 
 def index_of(node_map: Any, pack_list: Any) -> PackIndex:
@@ -162,11 +165,13 @@ def place_of_repository(repository: str) -> str:
 
 
 def safe_pattern(written: Any) -> re.Pattern[str] | None:
-    """A foreign pattern, if it cannot run away: of all repetitions only a few `.*` are let in, and few choices."""
+    """A foreign pattern, if it cannot run away: of all repetitions only MAX_RUNS `.*` are let in, and few choices."""
     if not isinstance(written, str) or not 0 < len(written) <= MAX_PATTERN_CHARS:
         return None
     rest = re.sub(r"\\.", "", written)
-    if rest.count(".*") > 3 or rest.count("|") > MAX_CHOICES or any(sign in rest.replace(".*", "") for sign in "*+?{"):
+    if rest.count(".*") > MAX_RUNS or rest.count("|") > MAX_CHOICES:
+        return None
+    if any(sign in rest.replace(".*", "") for sign in "*+?{"):
         return None
     try:
         return re.compile(written)

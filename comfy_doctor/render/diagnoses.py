@@ -25,7 +25,7 @@ def diagnosis(report: Report) -> RenderableType | None:
     data = report.data
     models = [model for model in data["models"] if model["active"] or model["state"] != "missing"]
     models.sort(key=lambda model: (_ORDER.index(model["state"]), model["folder"] or "", model["name"]))
-    return Group(*map(_model, models), *packs(data["nodes"]), *_mentions(data["mentions"]), _summary(data))
+    return Group(*map(_model, models), *packs(data["nodes"]), *_mentions(data["mentions"]), *_summary(report))
 
 
 def _model(model: Json) -> Text:
@@ -95,7 +95,18 @@ def _types(types: list[str]) -> str:
     return ", ".join(types[:_SHOWN_TYPES]) + more
 
 
-def _summary(data: Json) -> Text:
+def _summary(report: Report) -> Iterator[Text]:
+    """The sum, unless no workflow was found, and what could not be read whole, unless that is told anyway."""
+    data = report.data
+    told = " ".join((*report.messages, *(error.message for error in report.errors)))
+    if any(workflow["format"] != "not_a_workflow" for workflow in data["workflows"]):
+        yield _counts(data)
+    for workflow in data["workflows"]:
+        if workflow["error"] and workflow["error"] not in told:
+            yield Text(f"{safe_text(workflow['path'])}: {safe_text(workflow['error'])}", style="red")
+
+
+def _counts(data: Json) -> Text:
     active = [model for model in data["models"] if model["active"]]
     here = sum(model["state"] == "present" for model in active)
     files = [workflow for workflow in data["workflows"] if workflow["format"] != "not_a_workflow"]
@@ -109,7 +120,4 @@ def _summary(data: Json) -> Text:
         line.append(f"; {many(missing, 'node type')} missing", style="red")
     if data["self_fetching"]:
         line.append(f"; {len(data['self_fetching'])} more are fetched by their nodes on the first run")
-    for workflow in data["workflows"]:
-        if workflow["error"]:
-            line.append(f"\n{safe_text(workflow['path'])}: {safe_text(workflow['error'])}", style="red")
     return line

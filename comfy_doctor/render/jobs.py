@@ -18,6 +18,8 @@ from download_worker.text import safe_text
 def listed(report: Report) -> RenderableType | None:
     jobs = report.data["jobs"]
     counts = report.data.get("counts", {})
+    if "counts" not in report.data:  # the jobs of one command, and not the queue
+        return _job_table(jobs) if jobs else None
     line = Text("no jobs yet: `comfy-doctor fix WORKFLOW` or `comfy-doctor enqueue URL --type FOLDER` makes some")
     if any(counts.values()):
         line = Text(", ".join(f"{number} {word}" for word, number in counts.items() if number))

@@ -80,8 +80,12 @@ class Narrator:
             return False
         try:
             return Confirm.ask(question, console=self._console, default=True)
-        except EOFError:  # Ctrl-D is no consent
+        except EOFError:  # Ctrl-D is no consent, and leaves the cursor behind the question
+            self._console.print()
             return False
+        except KeyboardInterrupt:
+            self._console.print()
+            raise
 
     def dispatched(self, added: Added) -> None:
         job = added.job

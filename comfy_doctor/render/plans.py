@@ -62,7 +62,10 @@ def _how_to_choose(item: Json) -> Iterator[str]:
     if not item["candidates"]:
         return
     best, need = item["candidates"][0], item["need"]
-    if best["obstacle"] or best["source"] == "local" or not need["folder"]:
+    if best["obstacle"]:
+        yield f"tried: {best['url']}"
+        return
+    if best["source"] == "local" or not need["folder"]:
         yield f"the best candidate is {best['url']}"
         return
     words = ["comfy-doctor", "enqueue", best["url"], "--type", need["folder"], "--filename", need["filename"]]
@@ -72,15 +75,25 @@ def _how_to_choose(item: Json) -> Iterator[str]:
     yield f"the best of them, {best['confidence']:.0%} sure: {shlex.join(words)}"
 
 
+def _sum(size: int, unsized: int) -> str:
+    """Bytes in words, and how many files nobody told the size of."""
+    if not unsized:
+        return size_of(size)
+    told = f"{size_of(size)} and " if size else ""
+    return f"{told}{many(unsized, 'file')} of unknown size"
+
+
 def _costs(data: Json) -> Iterator[Text]:
     downloads = [item for item in data["items"] if item["action"] == "download"]
     if downloads:
         unsized = sum(item["choice"]["size"] is None for item in downloads)
-        more = f" and {many(unsized, 'file')} of unknown size" if unsized else ""
-        yield Text(f"{many(len(downloads), 'file')} to fetch: {size_of(data['bytes'])}{more}")
+        yield Text(f"{many(len(downloads), 'file')} to fetch: {_sum(data['bytes'], unsized)}")
     for volume in data["volumes"]:
-        words = f"{volume['path']}: {size_of(volume['needed'])} needed, {size_of(volume['free'])} free"
+        words = f"{volume['path']}: {_sum(volume['needed'], volume['unsized'])} needed, {size_of(volume['free'])} free"
+        words += "" if volume["fits"] else ": it does not fit"
         yield Text(safe_text(words), style="default" if volume["fits"] else "red")
+    if any(item["kind"] == "node" and item["need"]["remedy"] == "install" for item in data["items"]):
+        yield Text("install node packs with ComfyUI-Manager, or clone them into custom_nodes; then restart ComfyUI")
     for token in data["tokens"]:
         if not token["set"]:
             yield Text(safe_text(f"set {token['variable']} for {', '.join(token['for'])}"), style="yellow")

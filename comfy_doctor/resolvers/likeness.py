@@ -65,6 +65,10 @@ class Parts:
     def letters(self) -> str:
         return "".join(word for word in self.words if not word.isdigit())
 
+    def mean_the_model_of(self, other: Parts) -> bool:
+        """In whatever precision, quant, format or spelling."""
+        return (self.words, self.shard) == (other.words, other.shard)
+
 
 _SLASHES = re.compile(r"[/\\]")
 _EXTENSION = re.compile(r"\.(safetensors|sft|ckpt|pt2?|pth|bin|onnx|gguf|pkl|task)\Z")
@@ -131,15 +135,6 @@ def _words(text: str) -> Iterator[str]:
         yield run.lstrip("0") or "0"
     if letters:
         yield letters
-
-
-def same_model(one: str, other: str) -> bool:
-    """Whether two names mean one model, in whatever precision, quant, format, spelling or folder."""
-    return _same_model(parts_of(one), parts_of(other))
-
-
-def _same_model(one: Parts, other: Parts) -> bool:
-    return (one.words, one.shard) == (other.words, other.shard)
 
 
 class Names(Sequence[str]):
@@ -222,7 +217,7 @@ def _near(name: str, wanted: Parts, other: str) -> Near | None:
         return Near(other, _SAME, SAME_NAME)
     parts = parts_of(other)
     ratio = fuzz.ratio(wanted.spelled, parts.spelled)
-    if _same_model(wanted, parts):
+    if wanted.mean_the_model_of(parts):
         return _kin(wanted, parts, other, ratio)
     if ratio < _LEAST_RATIO:
         return None

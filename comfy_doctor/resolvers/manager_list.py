@@ -7,19 +7,19 @@ the whole path is compared first. The list has no digests, and its sizes are wor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from comfy_doctor.model_names import is_generic
 from comfy_doctor.needs import Candidate, Key, Need
-from comfy_doctor.resolvers.filenames import is_generic
 from comfy_doctor.resolvers.resolver import AUTOMATIC, Answer, Quest, Word
 from comfy_doctor.sites import place_of
 from download_worker.errors import Refused, Trouble
 from download_worker.jobs.places import ALIASES, FOLDERS, canonical_folder
+from download_worker.json_texts import bounded_json
 from download_worker.leash import Leash
 from download_worker.text import safe_text, without_credentials
 
@@ -92,10 +92,7 @@ def entries_of(text: bytes) -> Iterator[Entry]:
     """The entries that name one file. Raises ValueError when this is no list of models."""
     if len(text) > MAX_LIST_BYTES:
         raise ValueError(f"it is larger than {MAX_LIST_BYTES} bytes")
-    try:
-        body = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    body = bounded_json(text)
     models = body.get("models") if isinstance(body, dict) else None
     if not isinstance(models, list):
         raise ValueError("it has no list of models")

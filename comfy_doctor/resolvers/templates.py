@@ -21,8 +21,8 @@ from typing import Any
 
 from loguru import logger
 
+from comfy_doctor.model_names import is_generic
 from comfy_doctor.needs import Candidate, Key, Need
-from comfy_doctor.resolvers.filenames import is_generic
 from comfy_doctor.resolvers.resolver import Answer, Quest, Word
 from comfy_doctor.sites import HubFile, place_of, site_of
 from comfy_doctor.workflows.containers import Unreadable

@@ -23,8 +23,10 @@ _FETCHES = re.compile(
     r"""
     Download(?!ed) | \(Down\)load          # DownloadAndLoadSAM2Model, HF Downloader, (Down)load Kolors Model
     | Pre-?processor(\s*\(.*\))?$          # comfyui_controlnet_aux and its relatives
+    | Pre-?processor_?Provider             # the same, for the Inspire pack's segments
     | \bVFI$                               # frame interpolation
     | ^DDColor | ^SeedVR2 | ^FlashVSR | ^LayerMask:? | ^\[Comfy3D\]\ Load
+    | ^LoadSAM3Model$ | ^InfuseNetLoader$ | ^IDEmbeddingModelLoader$
     | ^Florence2ModelLoader$ | \(segment\ anything2?\)$ | ^TIPO
     """,
     re.VERBOSE,

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from comfy_doctor.workflows.containers import Contents, Unreadable, open_container, open_stream
+from download_worker.json_texts import TooManyValues, check_values
 
 Format = Literal["ui", "api", "manifest", "not_a_workflow"]
 
 MAX_WRAPPERS = 4
-MAX_VALUES = 4_000_000
-"""In one JSON text: each costs some 60 bytes of memory, and the largest real workflows have a tenth of it."""
 MAX_ENCODINGS = 3
 """How often a workflow may have been encoded as a JSON string; a re-saved video has had three (ComfyUI's frontend)."""
 # Keys under which programs put a workflow into a larger document, the most telling first; the last two are glTF's.
@@ -89,7 +88,7 @@ def parse(text: bytes) -> Any:
     """JSON as programs really write it: byte order mark, UTF-16, bare NaN, raw line ends in strings.
 
     Raises:
-        Unreadable: it is no JSON, nested deeper than Python's own parser follows, or of more than MAX_VALUES values.
+        Unreadable: it is no JSON, nested deeper than Python's own parser follows, or of too many values (`json_texts`).
     """
     value, rest = _parsed(text)
     if rest.strip(" \t\r\n"):
@@ -109,13 +108,14 @@ def parse_first(text: bytes) -> Any:
 def _parsed(text: bytes) -> tuple[Any, str]:
     try:
         letters = text.decode(json.detect_encoding(text), "surrogatepass").lstrip("\ufeff \t\r\n")
-        if sum(map(letters.count, "{[,")) > MAX_VALUES:
-            raise Unreadable(f"JSON of more than {MAX_VALUES} values")
+        check_values(letters)
         value, end = _DECODER.raw_decode(letters)
     except RecursionError as error:
         raise Unreadable("JSON nested too deeply") from error
     except UnicodeDecodeError as error:
         raise Unreadable("not JSON: not Unicode text") from error
+    except TooManyValues as error:
+        raise Unreadable(str(error)) from error
     except ValueError as error:
         raise Unreadable(f"not JSON: {error}"[:200]) from error
     return value, letters[end:]

@@ -58,7 +58,10 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
      "LowVRAMAudioVAELoader; LoadResAdapterNormalization; RandomCheckpointLoaderLM; CR Select Model; "
      "CR Model Merge Stack; CR Model List; CR Cycle Models; CCSR_Model_Select; "
      "ADE_RegisterModelAsLoraHook; ADE_RegisterModelAsLoraHookModelOnly; DitCheckpointLoader; "
-     "PixArtCheckpointLoader; PixArtCheckpointLoaderSimple; SanaCheckpointLoader; HYDiTCheckpointLoader"),
+     "PixArtCheckpointLoader; PixArtCheckpointLoaderSimple; SanaCheckpointLoader; HYDiTCheckpointLoader; "
+     "LTXVLoader; SDParameterGenerator"),
+    ("checkpoints", "base_model_name", 0, "Fooocus Loader"),
+    ("checkpoints", "refiner_model_name", 1, "Fooocus Loader"),
     ("checkpoints", "model", None,
      "TripoSRModelLoader_Zho; TripoSRModelLoader; SUPIR_model_loader_v2; SUPIR_model_loader; SUPIR_Upscale; "
      "SUPIR_model_loader_v2_clip; brushnet_model_loader; StableCascade_CheckpointLoader //Inspire; "
@@ -89,7 +92,7 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
      "MultiTalkModelLoader; "
      "HyVideoModelLoader; Hy3DModelLoader; MZ_KolorsUNETLoader; MZ_KolorsUNETLoaderV2; "
      "NunchakuQwenImageDiTLoader; NunchakuZImageDiTLoader; MelBandRoFormerModelLoader; CogVideoXModelLoader; "
-     "LoadFramePackModel; LoadDiffusionModelShared //Inspire"),
+     "LoadFramePackModel; LoadDiffusionModelShared //Inspire; Hy3DMeshGenerator; LoadLotusModel"),
     ("diffusion_models", "model_path", 0, "NunchakuFluxDiTLoader; LoadAndApplyICLightUnet"),
     # text encoders
     ("text_encoders", "clip_name", 0, "CLIPLoaderGGUF; ClipLoaderGGUF"),
@@ -108,7 +111,15 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
      "LoadWanVideoT5TextEncoder; WanVideoTextEncodeCached; LoadTextEncoderShared //Inspire; QwenLoader"),
     ("clip_vision", "model_name", 0, "LoadWanVideoClipTextEncoder"),
     ("clip_vision", "clip_name", 0, "MZ_KolorsCLIPVisionLoader"),
-    ("LLM", "chatglm3_checkpoint", 0, "MZ_ChatGLM3Loader"),
+    ("text_encoders", "clip_path", 0, "LTXVCLIPModelLoader"),
+    ("ella", "name", 0, "ELLALoader"),
+    ("ella", "ella_model", 0, "LoadElla"),
+    # language models that write prompts or look at images
+    ("LLM", "chatglm3_checkpoint", 0, "MZ_ChatGLM3Loader; LoadChatGLM3"),
+    ("LLM", "model", None, "llama_cpp_model_loader"),
+    ("llm_gguf", "model", None, "Searge_LLM_Node"),
+    ("LLavacheckpoints", "ckpt_name", 0, "LLMLoader; LLava Loader Simple"),
+    ("LLavacheckpoints", "clip_name", 0, "LlavaClipLoader"),
     # VAEs
     ("vae", "model_name", 0,
      "WanVideoVAELoader; HyVideoVAELoader; Hy3DVAELoader; CogVideoXVAELoader; WanVideoFlashVSRDecoderLoader"),
@@ -116,19 +127,22 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     ("vae_approx", "model_name", 0, "WanVideoTinyVAELoader"),
     # ControlNet variants
     ("controlnet", "control_net_name", 0,
-     "ControlNetLoaderAdvanced; DiffControlNetLoaderAdvanced; T2IAdapterLoader; ACN_SparseCtrlLoaderAdvanced; "
+     "ControlNetLoaderAdvanced; ControlNetLoaderWithLoraAdvanced; "
+     "DiffControlNetLoaderAdvanced; T2IAdapterLoader; ACN_SparseCtrlLoaderAdvanced; "
      "ACN_ControlNet++LoaderSingle; ACN_ControlNet++LoaderAdvanced; ACN_CtrLoRALoader; easy controlnetLoader; "
      "easy controlnetLoaderADV; easy controlnetLoader++; easy controlnetNames; CR Apply ControlNet; "
      "WanVideoControlnetLoader; WanVideoUni3C_ControlnetLoader; ACN_ControlNetLoaderAdvanced; "
      "ACN_DiffControlNetLoaderAdvanced; ACN_SparseCtrlMergedLoaderAdvanced; MZ_KolorsControlNetLoader; "
      "easy LLLiteLoader"),
     ("controlnet", "controlnet", None, "easy controlnetStack; CR Multi-ControlNet Stack; Control Net Stacker"),
+    ("controlnet", "tile_controlnet", 8, "Tiled Upscaler Script"),
     ("model_patches", "model_patch", 0, "ACN_AnimaLLLiteLoaderAdvanced"),
     # IPAdapter, InstantID, PuLID, PhotoMaker, ReActor
     ("ipadapter", "ipadapter_file", 0,
      "IPAdapterModelLoader; IPAdapterInsightFaceLoader; IPAdapter; LoadInstantIdAdapter; SCompPCA; "
      "easy ipadapterApplyFromParams; MZ_IPAdapterModelLoaderKolors"),
-    ("ipadapter-flux", "ipadapter", 0, "IPAdapterFluxLoader; IPAdapterFluxLoaderAdvanced"),
+    ("ipadapter-flux", "ipadapter", 0, "IPAdapterFluxLoader; IPAdapterFluxLoaderAdvanced; IPAdapterFluxChromaLoader"),
+    ("ipadapter-flux", "image_proj", 0, "IPAdapterFluxImageProjLoader"),
     ("instantid", "instantid_file", 0, "InstantIDModelLoader"),
     ("pulid", "pulid_file", 0,
      "PulidModelLoader; PulidFluxModelLoader; NunchakuPulidLoader; NunchakuPuLIDLoaderV2; PulidModelLoaderV2"),
@@ -146,8 +160,12 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
      "ADE_InjectPIAIntoAnimateDiffModel; AnimateDiffLoaderV1; AnimateDiffModuleLoader"),
     ("animatediff_motion_lora", "lora_name", 0, "ADE_AnimateDiffLoRALoader; AnimateDiffLoraLoader"),
     # detection, segmentation, inpainting, upscaling
-    ("ultralytics", "model_name", 0, "UltralyticsDetectorProvider; UltralyticsModelLoader"),
-    ("sams", "model_name", 0, "SAMLoader; AV_SAMLoader"),
+    ("ultralytics", "model_name", 0,
+     "UltralyticsDetectorProvider; UltralyticsModelLoader; easy ultralyticsDetectorPipe"),
+    ("sams", "model_name", 0, "SAMLoader; AV_SAMLoader; easy samLoaderPipe"),
+    ("ultralytics", "bbox_model_name", 0, "ReActorMaskHelper"),
+    ("yolov8", "model_name", 0, "SwarmYoloDetection; Yolov8Detection; Yolov8Segmentation"),
+    ("sams", "sam_model_name", 5, "ReActorMaskHelper"),
     ("onnx", "model_name", 0, "ONNXDetectorProvider"),
     ("sapiens", "model", None, "SapiensLoader"),
     ("detection", "vitpose_model", None, "OnnxDetectionModelLoader"),
@@ -161,8 +179,12 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     ("upscale_models", "model_name", 0,
      "easy hiresFix; CR Upscale Image; Load Face Enhance Model (mtb); UpscalerTensorrt; Upscale Model Loader; "
      "ttN hiresfixScale"),
+    ("upscale_models", "upscale_model", 0, "LTXVLatentUpsamplerModelLoader"),
     ("mmdets", "model_name", 0, "MMDetDetectorProvider"),
     ("wav2vec2", "model", 0, "Wav2VecModelLoader"),
+    ("audio_encoders", "model", 0, "WhisperModelLoader"),
+    ("foley", "model_name", None, "HunyuanModelLoader; HunyuanDependenciesLoader"),
+    ("sonic", "sonic_unet", None, "SONICLoader; SONICTLoader"),
     ("nlf", "nlf_model", 0, "LoadNLFModel"),
     ("vae", "vae", None, "OviMMAudioVAELoader"),
     ("mmaudio", "mmaudio_model", 0, "MMAudioModelLoader"),
@@ -224,6 +246,27 @@ PACK_ROWS: tuple[tuple[str, str, int | None, str], ...] = (
     ("vae", "vae_checkpoint", 2, "SeargeModelSelector"),
     ("diffusers", "model_path", 0, "Diffusers Model Loader"),
     ("upscale_models", "pixel_upscaler", 3, "HighRes-Fix Script"),
+    # an earlier version had a strength more before the upscaler: a number stands in the other place
+    *(("upscale_models", "upscale_model_name", index,
+       "ttN KSampler_v2; ttN pipeKSampler_v2; ttN pipeKSamplerAdvanced_v2; ttN pipeKSamplerSDXL_v2")
+      for index in (3, 4)),
+    ("loras", "lora_name", 0,
+     "ttN KSampler_v2; ttN pipeKSampler; ttN pipeKSampler_v2; ttN pipeKSamplerAdvanced; ttN pipeKSamplerAdvanced_v2; "
+     "ttN pipeKSamplerSDXL_v2"),
+    ("checkpoints", "ckpt_name_1", 0, "easy XYInputs: ModelMergeBlocks"),
+    ("checkpoints", "ckpt_name_2", 1, "easy XYInputs: ModelMergeBlocks"),
+    ("vae", "vae_use", 2, "easy XYInputs: ModelMergeBlocks"),
+    ("checkpoints", "ckpt_name", 0, "AV_CheckpointModelsToParametersPipe"),
+    ("checkpoints", "secondary_ckpt_name", 1, "AV_CheckpointModelsToParametersPipe"),
+    ("vae", "vae_name", 2, "AV_CheckpointModelsToParametersPipe"),
+    ("upscale_models", "upscaler_name", 3, "AV_CheckpointModelsToParametersPipe"),
+    ("upscale_models", "secondary_upscaler_name", 4, "AV_CheckpointModelsToParametersPipe"),
+    ("loras", "lora_1_name", 5, "AV_CheckpointModelsToParametersPipe"),
+    ("loras", "lora_2_name", 6, "AV_CheckpointModelsToParametersPipe"),
+    ("loras", "lora_3_name", 7, "AV_CheckpointModelsToParametersPipe"),
+    # seven settings, then a checkpoint, its CLIP skip and a VAE, up to fifty times
+    *(("checkpoints", f"ckpt_name_{place}", 3 * place + 4, "XY Input: Checkpoint") for place in range(1, 51)),
+    *(("vae", f"vae_name_{place}", 3 * place + 6, "XY Input: Checkpoint") for place in range(1, 51)),
     ("controlnet", "control_net_name", 12, "HighRes-Fix Script"),
 )
 # fmt: on

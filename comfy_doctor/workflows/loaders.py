@@ -53,6 +53,7 @@ _BY_WORD = tuple(
         (r"ip_?adapter", "ipadapter"),
         (r"control_?_?net|cnet", "controlnet"),
         (r"latent_?upscal", "latent_upscale_models"),
+        (r"stable_?sr", "stablesr"),
         (r"upscale(r|_)?_?model|upscaler", "upscale_models"),
         (r"vae_?approx|taesd|tiny_?vae", "vae_approx"),
         (r"vae", "vae"),
@@ -79,6 +80,7 @@ _BY_INPUT = (
 _BY_NODE = (
     *_BY_WORD,
     (re.compile(r"clip_?loader", re.IGNORECASE), "text_encoders"),
+    (re.compile(r"dit_?(model_?)?loader", re.IGNORECASE), "diffusion_models"),
     (re.compile(r"upscal", re.IGNORECASE), "upscale_models"),
 )
 

@@ -7,7 +7,6 @@ its answer (H29) is never looked at.
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from base64 import b64encode
@@ -27,6 +26,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from download_worker import __version__
 from download_worker.clock import Clock, SystemClock
 from download_worker.errors import BadRequest, Code, GiveUp, Trouble
+from download_worker.json_texts import bounded_json
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.text import public_url
@@ -180,9 +180,9 @@ class Web:
             what = f"{answer.host} sends more than {max_bytes} bytes of JSON"
             raise GiveUp(Code.LYING_SERVER, what, elsewhere=True)
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            what = f"{answer.host} sends something else than JSON for {answer.asked.url}"
+            return bounded_json(body)
+        except ValueError as error:
+            what = f"{answer.host} sends no JSON that can be read for {answer.asked.url}: {error}"[:500]
             raise GiveUp(Code.LYING_SERVER, what, elsewhere=True) from error
 
     def refusal(self, answer: Answer) -> Trouble:
@@ -330,8 +330,8 @@ def _explanation(answer: Answer) -> str:
     if told or "json" not in answer.headers.get("content-type", ""):
         return told
     try:
-        document = json.loads(_read_up_to(answer, MAX_EXPLANATION_BYTES))
-    except (Trouble, ValueError, RecursionError):
+        document = bounded_json(_read_up_to(answer, MAX_EXPLANATION_BYTES))
+    except (Trouble, ValueError):
         return ""
     if not isinstance(document, dict):
         return ""

@@ -24,10 +24,17 @@ GRADER = SHARED / "tools" / "grade.py"
 needs_corpus = pytest.mark.skipif(not GRADER.exists(), reason=f"the shared corpus is not at {SHARED}")
 
 
-def predictions(install: Install, sight: Sight = DISK_ONLY) -> dict[str, dict[str, Any]]:
-    """File name → what the public data of `diagnose` says about that file alone."""
-    oracle = json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8"))
-    return {entry["file"]: predicted(CORPUS / entry["file"], install, sight) for entry in oracle}
+Told = Mapping[str, Mapping[str, Any]]
+"""File name → the public data of `diagnose` about that file alone."""
+
+
+def oracle() -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8"))
+    return entries
+
+
+def told_alone(install: Install, sight: Sight = DISK_ONLY) -> Told:
+    return {entry["file"]: diagnose([CORPUS / entry["file"]], install, sight).report().data for entry in oracle()}
 
 
 def managers_lists(cache: Path) -> Sight:
@@ -35,8 +42,7 @@ def managers_lists(cache: Path) -> Sight:
     return Sight(owners=PackDirectory(Channel(str(SHARED / "manager"), web=None, cache=cache)))
 
 
-def predicted(path: Path, install: Install, sight: Sight) -> dict[str, Any]:
-    data = diagnose([path], install, sight).report().data
+def predicted(data: Mapping[str, Any]) -> dict[str, Any]:
     models = [
         {"name": model["name"], "directory": model["folder"], "url": model["url"], "active": model["active"]}
         for model in data["models"]
@@ -50,10 +56,9 @@ def predicted(path: Path, install: Install, sight: Sight) -> dict[str, Any]:
     return {"models": models, "custom_nodes": custom}
 
 
-def grade(predicted_files: Mapping[str, Any]) -> tuple[Counter[str], list[tuple[Any, ...]]]:
+def grade(told: Told) -> tuple[Counter[str], list[tuple[Any, ...]]]:
     """The grader's counts, and everything that was wrong, one tuple each."""
-    oracle = json.loads((CORPUS / "ORACLE.json").read_text(encoding="utf-8"))
-    counts, wrong = _grader().grade(oracle, predicted_files)
+    counts, wrong = _grader().grade(oracle(), {name: predicted(data) for name, data in told.items()})
     return counts, wrong
 
 

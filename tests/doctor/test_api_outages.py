@@ -34,6 +34,8 @@ OUTAGES = {
     "503": Exchange("", "GET", "/", 503, headers=(("Retry-After", "3600"),)),
 }
 """None: nobody listens there. A page in HTML is what some network in between says, whatever its status."""
+MORE_OF_A_KIND = frozenset({"html 401", "html 403", "html 410", "html 502", "503"})
+SLOW = pytest.mark.slow
 NAME = "Moonlit-Harbor-Watercolor-v2.safetensors"
 HINTED = Need(
     "loras",
@@ -74,7 +76,9 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("outage", OUTAGES)
+@pytest.mark.parametrize(
+    "outage", [pytest.param(each, marks=SLOW if each in MORE_OF_A_KIND else ()) for each in OUTAGES]
+)
 def test_an_outage_is_never_not_found(outage: str, host: Replay, nobody: str, clock: FakeClock) -> None:
     exchange = OUTAGES[outage]
     if exchange is not None:

@@ -158,7 +158,8 @@ def test_packs_are_known_by_folder_and_by_their_own_name(tmp_path: Path, clue: P
     put(tmp_path / "switched-off.disabled/pyproject.toml", b'[project]\nname = "switched-off"\n')
     put(tmp_path / "some_folder/pyproject.toml", b'[project]\nname = "rgthree-comfy"\n')
     put(tmp_path / "broken/pyproject.toml", b"[project\n")
-    assert installed_packs([tmp_path, tmp_path / "no_such"]).has(clue) is there
+    found = installed_packs([tmp_path, tmp_path / "no_such"]).find(clue)
+    assert (found is not None and not found.disabled) is there
 
 
 def test_a_name_in_another_model_folder_is_a_hint_and_no_more(tmp_path: Path) -> None:

@@ -160,3 +160,25 @@ def test_what_a_job_has_fetched_already_needs_no_room_again(tmp_path: Path) -> N
 
 def crowded(plan: Plan, counter: Counter) -> list[int]:
     return [volume.needed for volume in with_what_came(plan, counter) if not volume.fits]
+
+
+def test_an_unanswered_question_ends_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(narrators, "Console", lambda stderr, **options: Console(file=shown, **options))
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    Narrator(quiet=False, color=False, ask=True, agreed=False).asked("Go on?")
+    assert shown.getvalue().endswith("\n")
+
+
+def test_what_waits_for_a_verdict_ends_the_watch_with_the_reason(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, "a.safetensors")
+
+    def begin() -> None:
+        job = hall.claimed()
+        hall.ledger.change(job.claim, moves.verifying("Verifying", 7, "t"))
+        hall.ledger.change(job.claim, moves.put_off(CLOCK.now(), "qwen is silent; the file waits in staging", "t"))
+
+    hall.waits.append(begin)
+    (job,) = (report := hall.fix()).data["jobs"]
+    assert job["status"] == "VERIFYING"
+    assert any(word.startswith("a.safetensors: qwen is silent; the file waits in") for word in report.messages)

@@ -18,7 +18,6 @@ from comfy_doctor.resolvers.likeness import (
     families_in,
     nearest,
     parts_of,
-    same_model,
 )
 from download_worker.verifiers.content.families import Family
 
@@ -33,6 +32,10 @@ PRECISIONS = st.sampled_from(
 )
 QUANTS = st.sampled_from(["Q2_K", "Q3_K_S", "Q4_0", "Q4_K_M", "Q5_1", "Q6_K", "Q8_0", "IQ4_XS", "IQ3_XXS", "IQ4_NL"])
 ANY = st.text(max_size=80)
+
+
+def same_model(one: str, other: str) -> bool:
+    return parts_of(one).mean_the_model_of(parts_of(other))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_doctor.comfyui.install import Install
@@ -134,6 +134,7 @@ MODELS = st.builds(
 )
 
 
+@settings(max_examples=15)
 @given(st.lists(MODELS, max_size=4, unique_by=lambda model: (model.folder, model.name)))
 def test_what_was_locked_is_read_again(tmp_path_factory: pytest.TempPathFactory, models: list[LockedModel]) -> None:
     path = tmp_path_factory.mktemp("lock") / "workflow.lock.json"
@@ -201,3 +202,16 @@ def test_what_a_workflow_calls_a_url_ends_no_lock(tmp_path: Path) -> None:
     with pytest.raises(Trouble) as caught:
         lock(diagnosis, (), Path(), lambda path: "", lambda name, digest: ())
     assert caught.value.code == "bad_lock"
+
+
+def test_a_lock_takes_the_place_of_a_lock_and_of_nothing_else(tmp_path: Path) -> None:
+    diagnosis = Diagnosis(Install(tmp_path), (), (missing(),), ())
+    for _ in range(2):
+        lock(diagnosis, (), tmp_path / "w.lock.json", lambda path: "", lambda name, digest: ())
+    (tmp_path / "theirs.lock.json").write_text('{"packages": {}}')
+    for name in ("theirs.lock.json", "w.json"):
+        with pytest.raises(Trouble) as caught:
+            lock(diagnosis, (), tmp_path / name, lambda path: "", lambda name, digest: ())
+        assert caught.value.code == "bad_lock"
+    assert (tmp_path / "theirs.lock.json").read_text() == '{"packages": {}}'
+    assert not (tmp_path / "w.json").exists(), "`import` would not know it for a lock file"

@@ -71,7 +71,7 @@ def one(
     server: Server | None = None,
     lists: Lists | None = None,
 ) -> NodeFinding:
-    found = installed_packs([packs]) if isinstance(packs, Path) else packs or Packs(frozenset())
+    found = installed_packs([packs]) if isinstance(packs, Path) else packs or Packs()
     entries = entry if isinstance(entry, list) else [entry]
     (finding,) = node_findings(entries, found, server, lists)
     return finding
@@ -286,7 +286,7 @@ def test_code_is_read_only_where_names_do_not_decide_it(tmp_path: Path) -> None:
             raise AssertionError(types)
 
     found = installed_packs([tmp_path])
-    watched = Watched(found.names, True, found.packs)
+    watched = Watched(True, found.packs)
     assert one(use("T"), watched, lists=Lists(T=SURE)).state == "installed"
     assert one(use("T"), watched, serving({"T": "custom_nodes.elsewhere"})).state == "installed"
 
@@ -303,7 +303,7 @@ def test_what_nobody_knows_is_unknown_and_stops_nothing() -> None:
 
 
 def test_custom_nodes_that_cannot_be_read_leave_everything_open() -> None:
-    shut = Packs(frozenset(), read=False)
+    shut = Packs(read=False)
     assert one(use("T"), shut, lists=Lists(T=SURE)).state == "unknown"
     assert one(use("T"), shut, serving(), Lists(T=SURE)).state == "missing", "the server knows"
 
@@ -341,7 +341,7 @@ def test_a_type_that_only_muted_nodes_use_is_missing_and_stops_nothing() -> None
 
 
 def test_findings_come_in_the_order_of_the_nodes() -> None:
-    found = node_findings([use("T"), use("KSampler"), use("Note"), use("T")], Packs(frozenset()))
+    found = node_findings([use("T"), use("KSampler"), use("Note"), use("T")], Packs())
     assert [finding.type for finding in found] == ["T", "KSampler", "Note"]
 
 
@@ -350,7 +350,7 @@ def test_findings_come_in_the_order_of_the_nodes() -> None:
 
 def test_a_version_that_would_be_installed_is_asked_about_once_and_its_ban_is_shown() -> None:
     lists = Lists(T=SURE, U=SURE, against={("first-pack", "2.0.0"): "it is banned"})
-    found = node_findings([use("T"), use("U"), use("KSampler")], Packs(frozenset()), None, lists)
+    found = node_findings([use("T"), use("U"), use("KSampler")], Packs(), None, lists)
     assert lists.versions == [[("first-pack", "2.0.0")]]
     assert [finding.public()["warnings"] for finding in found] == [["it is banned"], ["it is banned"], []]
 

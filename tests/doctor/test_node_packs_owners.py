@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_doctor.needs import PackClue
-from comfy_doctor.node_packs.index import MIN_FITTING, PackIndex, index_of, safe_pattern
+from comfy_doctor.node_packs.index import MAX_FITTED_CHARS, MIN_FITTING, PackIndex, index_of, safe_pattern
 from comfy_doctor.node_packs.owners import Company, PackChoice, choose, company_of
 
 GIT = "https://github.com"
@@ -235,10 +235,18 @@ def test_a_few_foreign_types_do_not_speak_against_a_pattern() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(a|a)" * 30, "(a+)+$", "(a*)*b", "(.*.*)*x", "a{9}", "[a-z]+", "(", ".*.*.*.*x", "", 7, "x" * 999]
+    "pattern", ["(a|a)" * 30, "(a+)+$", "(a*)*b", "(.*.*)*x", "a{9}", "[a-z]+", "(", ".*.*.*x$", "", 7, "x" * 999]
 )
 def test_t45_a_pattern_that_could_run_away_is_not_used(pattern: object) -> None:
     assert safe_pattern(pattern) is None
+
+
+def test_t45_a_name_longer_than_any_real_one_is_not_held_against_patterns() -> None:
+    """`.*.*x$` costs the square of a name's length."""
+    found = index({"r/r": ([], {"nodename_pattern": ".*.*x$"})})
+    longest = "a" * (MAX_FITTED_CHARS - 1) + "x"
+    assert found.matching(longest) == ((f"{GIT}/r/r",), ())
+    assert found.matching(f"a{longest}") == ((), ())
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -12,7 +14,7 @@ from comfy_doctor.apply import tasks_of
 from comfy_doctor.comfyui.shelves import State
 from comfy_doctor.diagnose import ModelFinding
 from comfy_doctor.needs import Candidate, Criticality, Key, Need, Use
-from comfy_doctor.plan import Disk, Item, Plan, make_plan, tokens_of, volumes_of
+from comfy_doctor.plan import Disk, Item, Plan, Volume, make_plan, tokens_of, volumes_of
 from comfy_doctor.plan_forms import aria2_of, urls_of
 from comfy_doctor.render.plans import plan_picture
 from comfy_doctor.resolve import Resolution
@@ -169,3 +171,23 @@ def test_t24_a_pickle_that_only_its_name_has_found_is_a_persons_question() -> No
         ("template", "civitai_hash"), "download"
     )
     assert planned(missing(), choice=replace(named, source="huggingface"))[0].action == "download"
+
+
+def shown(data: Mapping[str, Any]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(plan_picture(data))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_an_unknown_size_is_not_said_to_be_nothing() -> None:
+    items = planned(missing(), choice=had(size=None))
+    volume = Volume(Path("/models"), 10**9, 0, 0, unsized=1)
+    text = shown(Plan(tuple(items), volumes=(volume,)).data())
+    assert "1 file to fetch: 1 file of unknown size" in text
+    assert "/models: 1 file of unknown size needed, 1 GB free" in text and "0 B" not in text
+
+
+def test_what_does_not_fit_says_so_without_colour() -> None:
+    items = planned(missing(), choice=had(size=2 * 10**9))
+    text = shown(Plan(tuple(items), volumes=(Volume(Path("/m"), 10**9, 0, 2 * 10**9),)).data())
+    assert "/m: 2 GB needed, 1 GB free: it does not fit" in text

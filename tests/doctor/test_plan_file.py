@@ -186,3 +186,12 @@ class Agreeing:
         return True
 
     def say(self, text: str) -> None: ...
+
+
+def test_a_plan_takes_the_place_of_a_plan_and_of_no_workflow(desk: Desk) -> None:
+    for _ in range(2):
+        desk.write(had(sha256=A))
+    desk.file.write_text('{"nodes": []}')
+    with pytest.raises(Trouble) as caught:
+        desk.write(had(sha256=A))
+    assert caught.value.code == "bad_plan" and desk.file.read_text() == '{"nodes": []}'

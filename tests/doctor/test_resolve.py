@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from comfy_doctor.needs import Candidate, Key, Need, Use
-from comfy_doctor.resolve import Resolution, resolve
+from comfy_doctor.resolve import Asked, Resolution, _why_none, resolve
 from comfy_doctor.resolvers.probe import Probe
 from comfy_doctor.resolvers.resolver import Answer, Quest, Word
 from download_worker.errors import Code, GiveUp, TryLater
@@ -193,3 +193,12 @@ def test_families_of_the_other_models_only_are_around_a_model() -> None:
     asked = Source("list", NOTHING)
     resolve([of_family("a_flux.safetensors"), of_family("b_sdxl.safetensors"), of_family("wan.pt", "v.json")], [asked])
     assert [set(quest.families) for quest in asked.asked[0]] == [{"sdxl"}, {"flux"}, set()]
+
+
+def test_what_stands_in_the_way_is_said_once() -> None:
+    """The source that could not look has left its reason with the candidate too."""
+    gone = replace(had(confidence=0.5), obstacle="h.example rests for 60 s")
+    asked = [Asked("Hub", Word.COULD_NOT_LOOK, "h.example rests for 60 s"), Asked("B", Word.COULD_NOT_LOOK, "silent")]
+    assert _why_none([gone], asked) == "h.example rests for 60 s; could not look everywhere: B: silent"
+    more = [Asked("Hub", Word.COULD_NOT_LOOK, "h.example rests for 60 s; 503")]
+    assert _why_none([gone], more) == "h.example rests for 60 s; could not look everywhere: Hub: 503"

@@ -83,7 +83,7 @@ def test_the_packs_of_ten_thousand_clues_are_found_without_reading_all_names_for
     names = vars(InstalledPack)["names"].fget
     monkeypatch.setattr(InstalledPack, "names", property(_noting(read, names)))
     many = tuple(InstalledPack(Path(f"/c/Pack_{i}"), id=f"id-{i}", disabled=i % 2 == 0) for i in range(500))
-    packs = Packs(frozenset(), packs=many)
+    packs = Packs(packs=many)
     for turn in range(20):
         assert [packs.find(PackClue(cnr_id=f"pack-{i}")) for i in range(500)] == list(many), turn
     assert packs.find(PackClue(aux_id="somebody/ID_7")) is many[7]
@@ -93,7 +93,7 @@ def test_the_packs_of_ten_thousand_clues_are_found_without_reading_all_names_for
 
 def test_of_two_packs_with_one_name_the_loaded_one_is_found_whatever_the_clue(tmp_path: Path) -> None:
     off, on = InstalledPack(tmp_path / "a", id="same", disabled=True), InstalledPack(tmp_path / "b", id="same")
-    packs = Packs(frozenset(), packs=(off, on))
+    packs = Packs(packs=(off, on))
     assert packs.find(PackClue(cnr_id="same")) is on
     assert packs.find(PackClue(cnr_id="a")) is off
     assert packs.find(PackClue(cnr_id="same", aux_id="o/a")) is on

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfy_doctor.workflows import documents
 from comfy_doctor.workflows.containers import open_stream, source
 from comfy_doctor.workflows.documents import Document, read_bytes_document
+from download_worker import json_texts
 from tests.container_images import jpeg, png, png_text, tiff, webp
 from tests.containers import (
     DIALECTS,
@@ -271,7 +271,7 @@ def test_texts_that_share_their_bytes_are_not_copied_for_each(monkeypatch: pytes
 
 
 def test_json_of_countless_small_values_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_VALUES", 10_000)
+    monkeypatch.setattr(json_texts, "MAX_VALUES", 10_000)
     document = read(b'{"nodes": [' + b"[]," * 10_000 + b'[]], "links": []}')
     assert document.error == "JSON of more than 10000 values" and document.format == "not_a_workflow"
 

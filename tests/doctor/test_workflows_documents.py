@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_doctor.workflows.api_graph import graph_of_api
@@ -214,7 +214,7 @@ anything = st.recursive(
             max_size=5,
         )
     ),
-    max_leaves=25,
+    max_leaves=15,
 )
 some_nodes = st.lists(
     st.fixed_dictionaries(
@@ -228,6 +228,7 @@ some_nodes = st.lists(
 )
 
 
+@settings(max_examples=20)
 @given(nodes=some_nodes, links=st.lists(anything, max_size=4), inner=anything, inner_nodes=some_nodes)
 def test_no_drawing_whatever_is_in_it_breaks_the_reading(nodes: Any, links: Any, inner: Any, inner_nodes: Any) -> None:
     definition = {"id": "s", "nodes": inner_nodes, "links": links, "inputs": inner}
@@ -236,6 +237,7 @@ def test_no_drawing_whatever_is_in_it_breaks_the_reading(nodes: Any, links: Any,
         needs_of(graph_of_ui(body), "w")
 
 
+@settings(max_examples=20)
 @given(
     value=st.dictionaries(
         st.text(max_size=3),

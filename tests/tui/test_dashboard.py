@@ -47,9 +47,9 @@ async def test_the_detail_tells_everything_and_follows_the_cursor() -> None:
     [
         ("detail_tweaker", ["r"], ("retry",)),
         ("flux1-dev", ["p"], ("pause",)),
-        ("wan2.1", ["p"], ("resume",)),
+        pytest.param("wan2.1", ["p"], ("resume",), marks=pytest.mark.slow),
         ("4x-UltraSharp", ["plus"], ("prioritise", 3)),
-        ("4x-UltraSharp", ["minus"], ("prioritise", 1)),
+        pytest.param("4x-UltraSharp", ["minus"], ("prioritise", 1), marks=pytest.mark.slow),
         ("flux1-dev", ["c", "y"], ("cancel",)),
     ],
 )

@@ -20,7 +20,7 @@ from tests.tui.stage import stage
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 45)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((160, 45), marks=pytest.mark.slow)])
 async def test_t28_hostile_names_are_shown_verbatim_in_the_table_the_detail_and_the_question(
     size: tuple[int, int],
 ) -> None:

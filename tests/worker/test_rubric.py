@@ -372,7 +372,9 @@ def test_l4_l5_l8_a_malformed_answer_is_asked_about_once_more_and_then_no_verdic
     assert roles == ["system", "user", "assistant", "user"]
 
 
-@pytest.mark.parametrize("what", MALFORMED)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.slow] if place % 8 else []) for place, what in enumerate(MALFORMED)]
+)
 def test_l4_the_answer_to_the_repair_prompt_counts(what: str, good: Specimen, stub: LlmStub) -> None:
     stub.script = in_turn(MALFORMED[what], says("VERIFIED", "now in form"))
     assert judged(good, ModelRubric(settings(stub))).reason == "now in form"

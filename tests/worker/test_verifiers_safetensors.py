@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,19 +171,20 @@ def test_more_tensors_than_anybody_has_are_refused(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "raw",
+    "made",
     [
-        b'{"a":[' + b"{}," * 600_000 + b"0]}",
-        b'{"a":[' + b"[]," * 1_000_000 + b"0]}",
-        b'{"a":[' + b"0," * 3_500_000 + b"0]}",
-        b"{" + b",".join(b'"%d":0' % number for number in range(1_300_000)) + b"}",
-        '{"a":"\U0001f600'.encode() + b"x" * 17_000_000 + b'"}',
+        lambda: b'{"a":[' + b"{}," * 600_000 + b"0]}",
+        lambda: b'{"a":[' + b"[]," * 1_000_000 + b"0]}",
+        lambda: b'{"a":[' + b"0," * 3_500_000 + b"0]}",
+        lambda: b"{" + b",".join(b'"%d":0' % number for number in range(1_300_000)) + b"}",
+        lambda: '{"a":"\U0001f600'.encode() + b"x" * 17_000_000 + b'"}',
     ],
     ids=["tables", "lists", "numbers", "keys", "one wide sign"],
 )
 def test_t6_a_header_that_would_grow_in_memory_is_refused_before_it_is_parsed(
-    raw: bytes, monkeypatch: pytest.MonkeyPatch
+    made: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    raw = made()
     monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("parsed"))
     with pytest.raises(Broken, match="memory"):
         parse_header(raw, 8 + len(raw))

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from download_worker import json_texts
 from download_worker.errors import BadRequest, Code, GiveUp, Interrupted, Refused, Trouble, TryLater
+from download_worker.json_texts import MAX_VALUES, TooManyValues, bounded_json
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.dialing import Place, system_resolve
@@ -413,6 +416,25 @@ def test_what_is_no_json_is_a_lying_server(hub: Hub, text: bytes) -> None:
     with pytest.raises(GiveUp) as caught:
         Web(settings()).get_json(hub.publish("/api", text))
     assert caught.value.code is Code.LYING_SERVER
+
+
+def test_json_of_countless_small_values_is_not_built(hub: Hub) -> None:
+    """4 MB that would be 100 MB of memory; 60 MB of them would be 1.75 GB."""
+    url = hub.publish("/api", b"[" + b"[]," * (MAX_VALUES // 2) + b"[]]")
+    tracemalloc.start()
+    with pytest.raises(GiveUp, match=f"more than {MAX_VALUES} values") as caught:
+        Web(settings()).get_json(url)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert caught.value.code is Code.LYING_SERVER and peak_bytes < 40_000_000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_values_are_counted_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_texts, "MAX_VALUES", 5)
+    assert bounded_json('{"a": [1, 2], "b": 3}'.encode(encoding)) == {"a": [1, 2], "b": 3}
+    with pytest.raises(TooManyValues):
+        bounded_json('{"a": [1, 2], "b": [3, 4]}'.encode(encoding))
 
 
 def test_a_status_is_judged_for_json_too(hub: Hub) -> None:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from download_worker.text import safe_text
-from download_worker.verifiers.rubric.answer import Unusable
+from download_worker.verifiers.rubric.answer import STRICT, Unusable
 
 MAX_SAID_CHARS = 32 * 1024
 MAX_QUERY_CHARS = 120
@@ -119,26 +119,12 @@ def _one_object(said: str) -> dict[str, Any]:
     if start < 0:
         raise Unusable("there is no JSON object in it")
     try:
-        document, end = _DECODER.raw_decode(text, start)
+        document, end = STRICT.raw_decode(text, start)
     except (ValueError, RecursionError) as error:
         raise Unusable("it is not one whole JSON object") from error
     if "{" in text[end:]:
         raise Unusable("there is more than one JSON object in it")
     return dict(document)
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise Unusable("it has a key twice")
-    return table
-
-
-def _no_constant(name: str) -> float:
-    raise Unusable(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
 
 
 def _call(tool: Tool, document: dict[str, Any]) -> Call:

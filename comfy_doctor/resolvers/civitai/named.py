@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from comfy_doctor.model_names import squashed, telling_words, words_of
 from comfy_doctor.needs import Candidate, Need, Source
 from comfy_doctor.resolvers.civitai.gates import ELSEWHERE, GONE, obstacle_of
 from comfy_doctor.resolvers.civitai.kinds import fits, is_weights
 from comfy_doctor.resolvers.civitai.offers import address, distinct, meant_by, offer, said
 from comfy_doctor.resolvers.civitai.records import File, Version
 from comfy_doctor.resolvers.claims import STATED, digests_claimed
-from comfy_doctor.resolvers.filenames import squashed, telling_words, words_of
 from comfy_doctor.resolvers.resolver import Quest
 from comfy_doctor.sites import CivitaiPlace, site_of
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from comfy_doctor.asking import Asker
+from comfy_doctor.model_names import is_telling, squashed, telling_words, words_of
 from comfy_doctor.needs import Candidate, Key, Need
 from comfy_doctor.resolvers.civitai.api import Api
 from comfy_doctor.resolvers.civitai.kinds import TYPES_OF_FOLDER, fits, is_weights, renames_files
@@ -18,7 +19,6 @@ from comfy_doctor.resolvers.civitai.named import resembles, same_name
 from comfy_doctor.resolvers.civitai.notebook import Page
 from comfy_doctor.resolvers.civitai.offers import distinct, offer, said
 from comfy_doctor.resolvers.civitai.records import File, Version
-from comfy_doctor.resolvers.filenames import is_telling, squashed, telling_words, words_of
 from comfy_doctor.resolvers.likeness import families_in
 from comfy_doctor.resolvers.resolver import Answer, Quest
 from download_worker.clock import Clock, SystemClock

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from comfy_doctor.asking import Asker
+from comfy_doctor.model_names import is_generic, squashed, words_of
 from comfy_doctor.needs import Candidate, Key, Need
-from comfy_doctor.resolvers.filenames import squashed, words_of
 from comfy_doctor.resolvers.huggingface.hub import HubClient
-from comfy_doctor.resolvers.huggingface.names import is_nobodys
 from comfy_doctor.resolvers.huggingface.records import Blob, Seen, Standing
 from comfy_doctor.resolvers.huggingface.words import TOKEN, WANT_TOKEN, obstacle, page_of
 from comfy_doctor.resolvers.resolver import Answer, Quest, Word
@@ -111,7 +110,7 @@ class HuggingFaceFiles:
         place = HubRepo(seen.repo)
         blobs = self._hub.tree(place.repo, place.revision, leash)
         matches = [blob for blob in blobs if blob.filename == link.file.filename]
-        sure = MOVED_FILE if len({blob.sha256 for blob in matches}) == 1 and not is_nobodys(link.file.filename) else 0.5
+        sure = MOVED_FILE if len({blob.sha256 for blob in matches}) == 1 and not is_generic(link.file.filename) else 0.5
         why = f"its link names {safe_text(link.file.path)} at {safe_text(link.file.revision)}, which is gone"
         return self._pinned(link.need, place, matches[:MAX_PLACES], sure, why, leash)
 
@@ -121,7 +120,7 @@ class HuggingFaceFiles:
         repo = safe_text(place.repo)
         if not matches:
             return _Heard(said=f"{repo} has no file of that name")
-        sure = FROM_HINT if len({blob.sha256 for blob in matches}) == 1 and not is_nobodys(need.filename) else UNSURE
+        sure = FROM_HINT if len({blob.sha256 for blob in matches}) == 1 and not is_generic(need.filename) else UNSURE
         why = f"the workflow's own note names {repo}"
         candidates = self._pinned(need, place, matches[:MAX_PLACES], sure, why, leash)
         return _Heard(candidates, f"{repo} has it")
@@ -206,7 +205,7 @@ def _means_the_same(published: str, needed: str) -> bool:
         return True
     if published.rpartition(".")[2].lower() != needed.rpartition(".")[2].lower():
         return False
-    if is_nobodys(published):
+    if is_generic(published):
         return True
     one, other = ({word.lower() for word in words_of(name)} for name in (published, needed))
     return one <= other or other <= one

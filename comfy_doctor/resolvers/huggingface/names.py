@@ -6,7 +6,7 @@ import re
 from enum import IntEnum
 from types import MappingProxyType
 
-from comfy_doctor.resolvers.filenames import is_generic, telling_words
+from comfy_doctor.model_names import telling_words
 
 MAX_QUERIES = 5
 MAX_QUERY_CHARS = 60
@@ -50,20 +50,6 @@ _FOLDER_WORDS = MappingProxyType(
     }
 )
 _SAME_FOLDER = MappingProxyType({"clip": "text_encoders", "unet": "diffusion_models"})
-
-
-def is_nobodys(filename: str) -> bool:
-    """Whether the name is on many files of this host, because its libraries write them under it."""
-    return is_generic(filename) or _WRITTEN_BY_LIBRARIES.match(filename) is not None
-
-
-def is_one_word(filename: str) -> bool:
-    """Whether the name is a single short word: `flux.safetensors`, `ae.safetensors`."""
-    return _ONE_WORD.match(filename) is not None
-
-
-_WRITTEN_BY_LIBRARIES = re.compile(r"(learned_embeds|model_index|ema|fp16|optimizer|checkpoint-\d+)\b", re.IGNORECASE)
-_ONE_WORD = re.compile(r"[a-z]{1,8}\d{0,2}\.\w+\Z", re.IGNORECASE)
 
 
 class Fit(IntEnum):

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from comfy_doctor.asking import Asker
+from comfy_doctor.model_names import is_generic, squashed
 from comfy_doctor.needs import Key, Need
-from comfy_doctor.resolvers.filenames import squashed
 from comfy_doctor.resolvers.huggingface.hub import HubClient
-from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, is_nobodys, queries_for
+from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, queries_for
 from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Standing
 from comfy_doctor.resolvers.huggingface.weighing import Place, order, weigh
 from comfy_doctor.resolvers.huggingface.words import WANT_TOKEN
@@ -86,7 +86,7 @@ class HuggingFaceSearch:
         return {quest.need.key: answer for quest, answer in zip(quests, answers, strict=True)}
 
     def _published(self, quests: Sequence[Quest], leash: Leash) -> _Index:
-        wanted = frozenset(squashed(q.need.filename) for q in quests if not is_nobodys(q.need.filename))
+        wanted = frozenset(squashed(q.need.filename) for q in quests if not is_generic(q.need.filename))
         index = _Index()
         if wanted:
             lists = self._asker.side_by_side(lambda owner: self._listed(owner, leash), self._publishers)
@@ -104,7 +104,7 @@ class HuggingFaceSearch:
     def _searched(self, need: Need, published: _Index, leash: Leash) -> _Look:
         """Searches from many words to few, until some repository has the file. A generic name is no words at all."""
         look = _Look(failed=list(published.failed))
-        generic = is_nobodys(need.filename)
+        generic = is_generic(need.filename)
         queries = queries_for(need.subfolder.replace("/", "-") if generic else need.filename)
         if need.filename in published.exact:
             queries = queries[:QUERIES_FOR_WITNESSES]
@@ -124,7 +124,7 @@ class HuggingFaceSearch:
 
     def _answer(self, quest: Quest, look: _Look, indexes: Sequence[_Index], leash: Leash) -> Answer:
         need = quest.need
-        if is_nobodys(need.filename):
+        if is_generic(need.filename):
             own = _Index()
             own.add(look.repos, frozenset({squashed(need.filename)}))
             indexes = (own,)

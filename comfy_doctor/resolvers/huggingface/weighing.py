@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from comfy_doctor.model_names import is_generic, is_one_word
 from comfy_doctor.needs import Candidate, Need
-from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, Fit, fit, is_nobodys, is_one_word, named_after
+from comfy_doctor.resolvers.huggingface.names import PUBLISHERS, Fit, fit, named_after
 from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Standing
 from comfy_doctor.resolvers.huggingface.words import TOKEN, WANT_TOKEN, obstacle, page_of
 from comfy_doctor.resolvers.likeness import families_in
@@ -134,7 +135,7 @@ def _sureness(
     need: Need, group: Group, groups: Sequence[Group], original: Group | None, families: frozenset[str]
 ) -> tuple[float, tuple[str, ...]]:
     first = group.places[0]
-    if is_nobodys(need.filename):
+    if is_generic(need.filename):
         sure = GENERIC * RIGHT_FAMILY if families & group.families() else GENERIC
         return sure, ("its name says nothing about whose it is",)
     if first.blob.filename != need.filename:

@@ -64,7 +64,7 @@ def _one_object(content: str) -> dict[str, Any]:
     if not text.startswith("{"):
         raise Unusable("it does not begin with a JSON object")
     try:
-        document: dict[str, Any] = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        document: dict[str, Any] = STRICT.decode(text)
     except (ValueError, RecursionError) as error:
         raise Unusable("it is not exactly one JSON object") from error
     return document
@@ -79,6 +79,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise Unusable(f"{name} is no JSON")
+
+
+STRICT = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+"""Raises Unusable for what one reader would understand in another way than the next; ValueError for no JSON."""
 
 
 def _reason(told: object) -> str:

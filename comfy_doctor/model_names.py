@@ -1,4 +1,7 @@
-"""What a file name is worth by itself: some name one file in the world, some are on a thousand. Pure."""
+"""What the file name of a model is worth by itself: some name one file in the world, some are on a thousand. Pure.
+
+How a name is taken apart into precision, quant and version, to be compared with another, is in `resolvers/likeness.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ _NOBODYS = """
 adapter model models lora vae unet checkpoint pytorch diffusion open clip ip text encoder image transformer weights
 controlnet control diffusers upscaler embedding final last best main output test untitled new my file data
 """
+# The libraries of Hugging Face write files under these, whatever stands behind them.
+_WRITTEN_BY_LIBRARIES = re.compile(r"(learned_embeds|model_index|ema|fp16|optimizer|checkpoint-\d+)\b", re.IGNORECASE)
+_ONE_WORD = re.compile(r"[a-z]{1,8}\d{0,2}\.\w+\Z", re.IGNORECASE)
 _WEIGHTS_FORM = re.compile(r"(non|ema|only|emaonly|pruned|merged|full|fp\d+|bf16|f16|e\dm\d|v?\d+|of)\Z")
 # About the form of a file, or about the family that it goes with, and not about whose it is.
 _FORM_OR_FAMILY = """
@@ -31,10 +37,20 @@ MIN_TELLING_CHARS = 16
 
 
 def is_generic(filename: str) -> bool:
-    """Whether nothing of this name says whose file it is: `diffusion_pytorch_model.fp16.safetensors`."""
+    """Whether nothing of this name says whose file it is: `diffusion_pytorch_model.fp16.safetensors`.
+
+    Two files of such a name are not the same model.
+    """
+    if _WRITTEN_BY_LIBRARIES.match(filename):
+        return True
     words = re.findall(r"[^\W_]+", _stem(filename).lower())
     said = [word for word in words if not _WEIGHTS_FORM.match(word)]
     return not words or (bool(said) and _NOBODYS_WORDS.issuperset(said))
+
+
+def is_one_word(filename: str) -> bool:
+    """Whether the name is a single short word: `flux.safetensors`, `ae.safetensors`."""
+    return _ONE_WORD.match(filename) is not None
 
 
 def is_telling(filename: str) -> bool:
