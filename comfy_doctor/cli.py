@@ -187,7 +187,7 @@ def import_(
     Example: comfy-doctor import workflow.lock.json
     """
     umask = private_umask()
-    return wiring.fix(_desk(common), [str(file)], _narrator(common, yes=yes), umask, models)
+    return wiring.restore(_desk(common), file, _narrator(common, yes=yes), umask, models)
 
 
 @verb(app, Manners, _render, "enqueue")

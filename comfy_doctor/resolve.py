@@ -113,7 +113,7 @@ def _look_at_heads(pages: Iterable[_Page], look: Look, leash: Leash) -> None:
     waiting = list(pages)
     for _ in range(MAX_PROBES):
         chosen = [(page, choice) for page in waiting if (choice := _judged(page).choice) is not None]
-        fresh = [(page, choice) for page, choice in chosen if choice.url not in page.seen and choice.source != "local"]
+        fresh = [(page, choice) for page, choice in chosen if choice.url not in page.seen]
         if not fresh:
             return
         for (page, choice), seen in zip(fresh, look([choice for _, choice in fresh], leash), strict=True):
@@ -130,7 +130,7 @@ def _judged(page: _Page) -> Judged:
     if judged.choice is None:
         return replace(judged, candidates=candidates)
     fit = [c for c in candidates if c.confidence >= AUTOMATIC and c.obstacle is None]
-    if page.unseen and fit and fit[0].url not in page.seen and fit[0].source != "local":
+    if page.unseen and fit and fit[0].url not in page.seen:
         return replace(judged, candidates=candidates, choice=None, stopped=page.unseen)
     return replace(judged, candidates=candidates, choice=fit[0] if fit else None)
 

@@ -25,6 +25,7 @@ class DoctorCode(StrEnum):
     BAD_PLAN = "bad_plan"
     BAD_LOCK = "bad_lock"
     BAD_WATCH = "bad_watch"
+    NO_MANIFEST = "no_manifest"
 
 
 class Answer(NamedTuple):
@@ -43,6 +44,7 @@ ANSWERS = MappingProxyType(
         DoctorCode.UNREADABLE_WORKFLOW: Answer("save the workflow again and try that file", ExitCode.PARTLY),
         DoctorCode.BAD_PLAN: Answer("make it again with `comfy-doctor plan -o FILE`", ExitCode.USAGE),
         DoctorCode.BAD_LOCK: Answer("choose another file with -o FILE", ExitCode.USAGE),
+        DoctorCode.NO_MANIFEST: Answer("name a *.lock.json or a .cec/pyproject.toml", ExitCode.USAGE),
         DoctorCode.BAD_WATCH: Answer("name a folder that can be read with --watch DIR", ExitCode.USAGE),
         DoctorCode.NO_TERMINAL: Answer("list the jobs with `comfy-doctor jobs`", ExitCode.SURROUNDINGS),
     }

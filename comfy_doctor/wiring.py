@@ -170,6 +170,17 @@ def fix(
             workers.stop()
 
 
+def restore(here: Desk, file: Path, narrator: Narrator, umask: int, which: Which) -> Report:
+    """Raises DoctorTrouble(no_manifest)."""
+    from comfy_doctor.manifests.manifest import place_of_manifest
+    from comfy_doctor.troubles import DoctorCode, DoctorTrouble
+
+    manifest = place_of_manifest(file)
+    if manifest is None or not manifest.is_file():
+        raise DoctorTrouble(DoctorCode.NO_MANIFEST, f"{file} is no lock file and no manifest")
+    return fix(here, [str(file)], narrator, umask, which)
+
+
 def lock(here: Desk, paths: Sequence[str], output: Path) -> Report:
     """Raises DoctorTrouble(bad_lock)."""
     from functools import partial

@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 from loguru import logger
 
+from comfy_doctor.comfyui.plain_files import read_start
 from comfy_doctor.needs import Candidate
 from download_worker.errors import BadRequest, Code, GiveUp, Refused, Trouble
 from download_worker.leash import Leash
@@ -76,6 +78,8 @@ def probe(asked: str | Candidate, web: Web, leash: Leash, *, folder: str | None 
         Interrupted: the leash was pulled. All other trouble is part of the answer.
     """
     wanted = _asked(asked, folder)
+    if isinstance(asked, Candidate) and asked.source == "local":  # never because of a URL that somebody wrote
+        return _here(wanted)
     far = _Far(web, wanted.url, leash)
     try:
         found = _looked(wanted, far)
@@ -96,6 +100,18 @@ def _asked(asked: str | Candidate, folder: str | None) -> _Asked:
     except ValueError:
         path = ""  # the web will say what is wrong with such a URL
     return _Asked(asked, PurePosixPath(path).name, folder)
+
+
+def _here(wanted: _Asked) -> Probe:
+    """A file of this disk that may be linked: of its bytes only the kind is asked, everything else is known."""
+    try:
+        start = read_start(Path(url2pathname(urlsplit(wanted.url).path)), MAX_HEAD_BYTES)
+        head = read_head(start) if wanted_bytes(start) <= len(start) else None
+    except (OSError, ValueError, Broken) as error:
+        return Probe(Fit(Word.UNKNOWN, f"could not look: {error}"))
+    told = NOTHING_TOLD if head is None else tell(head)
+    fit = NOT_ASKED if wanted.folder is None else fits(told.kind, told.family, wanted.folder)
+    return Probe(fit, head, told.kind, told.family)
 
 
 def _looked(wanted: _Asked, far: _Far) -> Probe:

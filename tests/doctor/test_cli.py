@@ -43,3 +43,11 @@ def test_json_alone_is_no_consent(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert told["data"]["jobs"] == []
     with wiring.counter_of(wiring.desk(None)) as counter:
         assert sum(counter.counts().values()) == 0
+
+
+@pytest.mark.parametrize("name", ["workflow.json", "gone.lock.json"])
+def test_only_a_manifest_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    saved(tmp_path / "workflow.json", ui(node(1, "LoraLoader", "x.safetensors", 1, 1)))
+    assert run(app, "comfy-doctor", ["import", str(tmp_path / name), "--json"]) == 2
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert error["code"] == "no_manifest" and ".lock.json" in error["hint"]

@@ -230,7 +230,7 @@ def test_l1_an_endpoint_that_is_down_is_could_not_look() -> None:
 
 def test_l2_an_endpoint_that_never_answers_is_could_not_look(stub: LlmStub) -> None:
     stub.script = hold()
-    answer = looked(stub, llm_timeout_seconds=0.05)
+    answer = looked(stub, llm_timeout_seconds=0.2)
     assert answer.word is Word.COULD_NOT_LOOK
     assert "no answer within" in answer.why
 

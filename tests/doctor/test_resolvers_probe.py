@@ -346,3 +346,12 @@ def test_a_pulled_leash_ends_it(hub: Hub) -> None:
 def test_t4_no_secret_of_an_address_is_shown(hub: Hub, look: Look) -> None:
     url = hub.publish("/m.bin2", html_page())
     assert "sesame" not in look(f"{url}?token=sesame", "loras").why
+
+
+@pytest.mark.parametrize(("folder", "word"), [("loras", Word.YES), ("vae", Word.NO)])
+def test_a_file_of_this_disk_is_told_by_its_head_too(tmp_path: Path, folder: str, word: Word) -> None:
+    """Before it is linked into another folder: no question leaves this machine."""
+    here = tmp_path / "ein Modell.safetensors"
+    here.write_bytes(prefix_of(flux_lora())[0])
+    candidate = Candidate(here.as_uri(), "x.safetensors", folder, "local")
+    assert probe(candidate, Web(Settings()), Leash()).fit.word is word
