@@ -33,6 +33,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     os.umask(mask)
 
 
+@pytest.mark.slow
 def test_json_alone_is_no_consent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entry = model("x.safetensors", "loras", "https://127.0.0.1:1/x.safetensors")
     path = saved(tmp_path / "a.json", ui(node(1, "LoraLoader", "x.safetensors", 1, 1, properties={"models": [entry]})))

@@ -37,6 +37,7 @@ async def test_t28_hostile_names_are_shown_verbatim_in_the_table_the_detail_and_
         assert on.app.is_running and on.counter.verbs == []
 
 
+@pytest.mark.slow
 async def test_t28_a_hostile_name_in_the_cancel_question_is_text() -> None:
     async with stage([]) as on:
         for job in hostile_jobs():  # not by `add`: their targets are refused everywhere else

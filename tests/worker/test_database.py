@@ -179,6 +179,7 @@ def test_d6_a_place_where_no_ledger_can_be_is_named(tmp_path: Path, obstacle: st
     assert str(path) in error.value.message
 
 
+@pytest.mark.slow
 def test_p9_processes_that_open_a_fresh_home_at_once_all_succeed(path: Path) -> None:
     names = [f"racer-{number}.pt" for number in range(3)]
     command = [sys.executable, "-c", OPEN, f"sqlite:///{path}"]

@@ -316,6 +316,7 @@ def test_q4_waiting_costs_no_processor_time(make_bell: MakeBell) -> None:
     assert time.process_time() - before < 0.05
 
 
+@pytest.mark.slow
 def test_q4_a_worker_that_only_acknowledges_does_not_keep_another_one_awake(make_bell: MakeBell) -> None:
     """Both hear, in turns, until nobody is stirred any more: it must come to rest."""
     first, second = make_bell(), make_bell()
