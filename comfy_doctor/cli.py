@@ -164,7 +164,9 @@ def apply(
 def lock(
     common: Manners,
     paths: Paths = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("workflow.lock.json"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, *.lock.json.")] = Path(
+        "workflow.lock.json"
+    ),
 ) -> Report:
     """Write down the exact models and packs that workflows use here.
 

@@ -11,19 +11,20 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from comfy_doctor.manifests.manifest import (
     MAX_MODELS,
     MAX_SOURCES,
+    Described,
     LockedPack,
     Manifest,
     NoManifest,
     united,
 )
-from comfy_doctor.needs import Candidate, Criticality, FolderFrom, Need, Stated, Use
+from comfy_doctor.needs import Criticality, Need, Use
 from download_worker.jobs.places import ALIASES
 from download_worker.text import without_credentials
 
@@ -35,20 +36,9 @@ MAX_KEY_PARTS = 64
 _DEEP_KEY = re.compile(rf"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_KEY_PARTS}}}""")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
-_CONFIDENCE = 0.9  # as much as a workflow's own metadata: its author wrote both
+BY = "the manifest"
 
 Table = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One model of the catalogue, or one that a workflow describes itself."""
-
-    folder: str
-    name: str
-    size: int | None
-    sha256: str | None
-    sources: tuple[str, ...]
 
 
 def read_comfygit(path: Path) -> Manifest | None:
@@ -91,7 +81,7 @@ def manifest_of(table: Table, path: str) -> Manifest:
     for key, criticality in _of_the_environment(_table(table.get("models"))).items():
         entry = catalogue[key]
         use = Use(path, "", "", None, active=True, written=entry.name)
-        need = _made(entry, (use,), criticality)
+        need = entry.need(BY, (use,), criticality)
         by_content[key] = _same_content(by_content[key], need) if key in by_content else need
     needs = united((*by_content.values(), *others))
     return Manifest("comfygit", needs, tuple(_packs(_table(table.get("nodes")))), tuple(ignored[:MAX_SOURCES]))
@@ -103,7 +93,7 @@ def _same_content(known: Need, more: Need) -> Need:
     return both
 
 
-def _catalogue(models: Table, ignored: list[str]) -> Iterator[tuple[str, _Entry]]:
+def _catalogue(models: Table, ignored: list[str]) -> Iterator[tuple[str, Described]]:
     for key, row in _flat(models):
         entry = _entry(row)
         if entry is None:
@@ -142,7 +132,7 @@ def _rows(workflows: Table, ignored: list[str]) -> Iterator[tuple[str, Table]]:
                 yield str(workflow), row
 
 
-def _need(row: Table, catalogued: _Entry | None, workflow: str, path: str) -> Need | None:
+def _need(row: Table, catalogued: Described | None, workflow: str, path: str) -> Need | None:
     own = _entry(row)
     entry = catalogued or own
     if entry is None:
@@ -150,34 +140,16 @@ def _need(row: Table, catalogued: _Entry | None, workflow: str, path: str) -> Ne
     if catalogued is not None:
         sources = (*catalogued.sources, *_sources(row))
         entry = replace(catalogued, sources=tuple(dict.fromkeys(sources)))
-    return _made(entry, tuple(_uses(row, workflow, entry.name)), _criticality(row))
+    return entry.need(BY, tuple(_uses(row, workflow, entry.name)), _criticality(row))
 
 
-def _made(entry: _Entry, uses: tuple[Use, ...], criticality: Criticality) -> Need:
-    candidates = tuple(
-        Candidate(
-            url=url,
-            filename=entry.name.rpartition("/")[2],
-            folder=entry.folder,
-            source="embedded",
-            size=entry.size,
-            sha256=entry.sha256,
-            confidence=_CONFIDENCE,
-            evidence=("the manifest names this source",),
-        )
-        for url in entry.sources
-    )
-    stated = (Stated(entry.sha256, "the manifest"),) if entry.sha256 else ()
-    return Need(entry.folder, entry.name, uses, FolderFrom.WORKFLOW, criticality, candidates, stated)
-
-
-def _entry(row: Table) -> _Entry | None:
+def _entry(row: Table) -> Described | None:
     folder, name = _place(row)
     if not folder or not name:
         return None
     size = row.get("size")
     digest = _text(row.get("sha256"))
-    return _Entry(
+    return Described(
         ALIASES.get(folder.lower(), folder),
         name,
         size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,

@@ -16,16 +16,16 @@ from comfy_doctor.manifests.manifest import (
     MAX_MANIFEST_BYTES,
     MAX_MODELS,
     MAX_SOURCES,
+    Described,
     LockedPack,
     Manifest,
     NoManifest,
     united,
 )
-from comfy_doctor.needs import Candidate, Criticality, FolderFrom, Need, Stated, Use
+from comfy_doctor.needs import Criticality, Need, Use
 from download_worker.json_texts import bounded_json
 
 LOCK_VERSION = 1
-_CONFIDENCE = 0.9
 
 
 class _Row(BaseModel):
@@ -114,19 +114,5 @@ def _need(model: LockedModel) -> Need:
     uses = tuple(
         Use(u.workflow, u.node_id, u.node_type, u.input, active=True, written=model.name) for u in model.used_by
     )
-    candidates = tuple(
-        Candidate(
-            url=url,
-            filename=model.name.rpartition("/")[2],
-            folder=model.folder,
-            source="embedded",
-            size=model.size,
-            sha256=model.sha256,
-            confidence=_CONFIDENCE,
-            evidence=("the lock file names this source",),
-        )
-        for url in model.sources
-        if url.startswith(("https://", "http://"))
-    )
-    stated = (Stated(model.sha256, "the lock file"),) if model.sha256 else ()
-    return Need(model.folder, model.name, uses, FolderFrom.WORKFLOW, model.criticality, candidates, stated)
+    described = Described(model.folder, model.name, model.size, model.sha256, model.sources)
+    return described.need("the lock file", uses, model.criticality)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from comfy_doctor.needs import Criticality, Need
+from comfy_doctor.needs import Candidate, Criticality, FolderFrom, Need, Stated, Use
 
 MAX_MANIFEST_BYTES = 32 * 1024**2
 MAX_MODELS = 20_000
 MAX_SOURCES = 50
 FOLDER = ".cec"
+_CONFIDENCE = 0.9
 
 _WEIGHT = {Criticality.OPTIONAL: 0, Criticality.FLEXIBLE: 1, Criticality.REQUIRED: 2}
 
@@ -40,6 +41,36 @@ class Manifest:
     needs: tuple[Need, ...]
     packs: tuple[LockedPack, ...] = ()
     ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One file as a manifest describes it: its place, its size in bytes, its digest, and URLs where it can be had."""
+
+    folder: str
+    name: str
+    size: int | None
+    sha256: str | None
+    sources: tuple[str, ...]
+
+    def need(self, by: str, uses: tuple[Use, ...], criticality: Criticality) -> Need:
+        """What `by` (“the manifest”, “the lock file”) asks for with it; its word counts as much as a workflow's own."""
+        candidates = tuple(
+            Candidate(
+                url=url,
+                filename=self.name.rpartition("/")[2],
+                folder=self.folder,
+                source="embedded",
+                size=self.size,
+                sha256=self.sha256,
+                confidence=_CONFIDENCE,
+                evidence=(f"{by} names this source",),
+            )
+            for url in self.sources
+            if url.startswith(("https://", "http://"))
+        )
+        stated = (Stated(self.sha256, by),) if self.sha256 else ()
+        return Need(self.folder, self.name, uses, FolderFrom.WORKFLOW, criticality, candidates, stated)
 
 
 class NoManifest(Exception):
