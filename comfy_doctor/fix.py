@@ -70,7 +70,9 @@ def fix(cure: Cure) -> Report:
         more = ("node packs are missing: `comfy-doctor diagnose` names them",) if plan.nodes else ()
         return _report(before, plan, {}, before.report().exit_code, word, *more)
     if not any(_can_be_done(item, cure) for item in plan.items):
-        return _report(before, plan, {}, ExitCode.FINDINGS, "nothing to fetch", *_left(plan, cure))
+        choice = any(item.candidates for item in plan.items)
+        word = "nothing to fetch" + (": `comfy-doctor plan` shows what there is to choose from" if choice else "")
+        return _report(before, plan, {}, ExitCode.FINDINGS, word, *_left(plan, cure))
     crowded = tuple(_does_not_fit(volume) for volume in with_what_came(plan, cure.counter) if not volume.fits)
     if crowded:
         return _report(before, plan, {}, ExitCode.SURROUNDINGS, "nothing was changed", errors=crowded)

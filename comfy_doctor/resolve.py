@@ -157,7 +157,7 @@ def _as_seen(candidate: Candidate, seen: Probe | None) -> Candidate:
 def _resolution(page: _Page) -> Resolution:
     judged = _judged(page)
     why = "" if judged.choice else judged.stopped or _why_none(judged.candidates, page.asked)
-    notes = _family_notes(page, judged.choice)
+    notes = _notes(page, judged.choice)
     return Resolution(page.hearing.need, judged.candidates, judged.choice, why, tuple(page.asked), notes)
 
 
@@ -209,7 +209,11 @@ def _families_around(need: Need, crowd: Crowd) -> frozenset[str]:
     )
 
 
-def _family_notes(page: _Page, choice: Candidate | None) -> tuple[str, ...]:
+def _notes(page: _Page, choice: Candidate | None) -> tuple[str, ...]:
+    """What stops nothing and is worth knowing: another family than the workflow's, a host that does not answer now."""
     seen = page.seen.get(choice.url) if choice is not None else None
-    agreement = families_agree(seen.family, page.families) if seen is not None else None
-    return (agreement.why,) if agreement is not None and agreement.word is Fit.NO else ()
+    if seen is None:
+        return ()
+    agreement = families_agree(seen.family, page.families)
+    foreign = (agreement.why,) if agreement.word is Fit.NO else ()
+    return (*foreign, *((seen.trouble.message,) if seen.trouble is not None else ()))

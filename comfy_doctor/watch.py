@@ -128,7 +128,7 @@ def watch(
     touched: set[Path] = set()
     swept_at = now()
     with _events(folder, touched) as heard:
-        tell(f"watching {folder}: end it with Ctrl-C")
+        tell(f"watching {folder}: Ctrl-C ends it")
         while not stop.wait(TURN_SECONDS):
             if now() - swept_at >= (SWEEP_SECONDS if heard else DEAF_SWEEP_SECONDS):
                 swept_at = now()

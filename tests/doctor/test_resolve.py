@@ -202,3 +202,10 @@ def test_what_stands_in_the_way_is_said_once() -> None:
     assert _why_none([gone], asked) == "h.example rests for 60 s; could not look everywhere: B: silent"
     more = [Asked("Hub", Word.COULD_NOT_LOOK, "h.example rests for 60 s; 503")]
     assert _why_none([gone], more) == "h.example rests for 60 s; could not look everywhere: Hub: 503"
+
+
+def test_a_host_that_does_not_answer_now_is_told_beside_its_file() -> None:
+    silent = Probe(Fit(Fits.UNKNOWN, "could not look"), trouble=TryLater(Code.BUSY_HOST, "h.example is busy"))
+    resolution = of(HERE, Source("list", found(had())), look=lambda candidate: silent)
+    assert resolution.choice is not None
+    assert resolution.notes == ("h.example is busy",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -76,11 +77,12 @@ def test_t27_a_real_terminal_receives_no_sequence_of_a_name() -> None:
         os.environ.update(TERM="xterm-256color", COLUMNS="160", LINES="45", COLORTERM="truecolor")
         os.execv(sys.executable, [sys.executable, "-m", "tests.tui.play", "hostile"])
     try:
-        received = _read_until(terminal, b"{braces}", seconds=20)
+        received = _read_until(terminal, b"{braces}", seconds=60)
         os.write(terminal, b"q")
         received += _read_until(terminal, b"\x1b[?1049l", seconds=10)
     finally:
         os.close(terminal)
+        os.kill(pid, signal.SIGKILL)  # a program that was started under nohup does not end with its terminal
         os.waitpid(pid, 0)
     assert b"osc52\\x1b]" in received, "the name is shown"
     for sequence in (b"\x1b]52", b"\x1b]0;owned", b"\x9b31m", "\u202e".encode(), "\u200b".encode(), "\u2028".encode()):
