@@ -19,6 +19,11 @@ from .test_fix import SHELF, published, saved
 WATCH_SECONDS_MAX = 10.0
 
 
+def _heed_interrupts() -> None:
+    """Whoever runs the tests in the background of a script has them ignored, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def planned(house: House, *options: object) -> Path:
     file = house.folder / "plan.json"
     said = house.cli("plan", saved(house, portrait()), "-o", file, *options)
@@ -110,7 +115,8 @@ def test_a_workflow_that_is_dropped_into_a_watched_folder_is_diagnosed_and_its_p
     folder = house.folder / "dropped"
     folder.mkdir()
     command = [sys.executable, "-m", "comfy_doctor", "diagnose", "--watch", str(folder), "--apply", "--json"]
-    with house.process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with house.process(command, **pipes, preexec_fn=_heed_interrupts) as process:
         assert process.stdout is not None and process.stderr is not None
         assert b"watching" in process.stderr.readline()
         text = json.dumps(wanting("good.safetensors"))
