@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -115,8 +115,7 @@ def test_a_workflow_that_is_dropped_into_a_watched_folder_is_diagnosed_and_its_p
     folder = house.folder / "dropped"
     folder.mkdir()
     command = [sys.executable, "-m", "comfy_doctor", "diagnose", "--watch", str(folder), "--apply", "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with house.process(command, **pipes, preexec_fn=_heed_interrupts) as process:
+    with house.process(command, stdout=PIPE, stderr=PIPE, preexec_fn=_heed_interrupts) as process:
         assert process.stdout is not None and process.stderr is not None
         assert b"watching" in process.stderr.readline()
         text = json.dumps(wanting("good.safetensors"))
