@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -64,7 +65,7 @@ class Troublemaker:
     def one_more(self) -> None:
         """Keep the workers busy and do one bad thing, most often a kill."""
         self.stage.keep_staffed()
-        self._wake_the_stopped()
+        self._forget_the_woken()
         if self.stage.ledger.unfinished() < WAITING_JOBS:
             self.stage.hand_in()
         deed = self.rng.random()
@@ -136,14 +137,15 @@ class Troublemaker:
         if owners and len(self.stopped) < 2:
             pid = self.rng.choice(sorted(owners))
             _signal(pid, signal.SIGSTOP)
+            # By a clock of its own: it may hold the ledger, and then this thread waits for it in the next hand-in.
+            waking = threading.Timer(LEASE_SECONDS * 1.5, _signal, (pid, signal.SIGCONT))
+            waking.daemon = True
+            waking.start()
             self.stopped.append((pid, time.monotonic() + LEASE_SECONDS * 1.5))
             self.stops += 1
 
-    def _wake_the_stopped(self) -> None:
+    def _forget_the_woken(self) -> None:
         now = time.monotonic()
-        for pid, until in self.stopped:
-            if until <= now:
-                _signal(pid, signal.SIGCONT)
         self.stopped = [(pid, until) for pid, until in self.stopped if until > now]
 
     def _poison(self) -> None:
