@@ -21,8 +21,6 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from download_worker.endpoints import CIVITAI_HOME, HF_HOME
 from download_worker.errors import BadRequest, Code
 
-__all__ = ["CIVITAI_HOME", "HF_HOME", "Settings", "find_home", "load", "read_config"]
-
 CONFIG_NAME = "comfy_doctor.toml"
 # Keys of the same file that belong to the doctor (`comfy_doctor/settings.py`); the worker only lets them pass.
 DOCTOR_KEYS = frozenset(

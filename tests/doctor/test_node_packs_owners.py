@@ -319,8 +319,10 @@ JSON = st.recursive(
 @given(JSON, JSON, st.text(max_size=12))
 def test_lists_of_any_shape_make_an_index(node_map: Any, pack_list: Any, node_type: str) -> None:
     made = index_of(node_map, pack_list)
-    choose("T", [PackClue(node_type, node_type, node_type)], made)
-    choose(node_type, [], made)
+    named = choose("T", [PackClue(node_type, node_type, node_type)], made)
+    for choice in (named, choose(node_type, [], made)):
+        assert choice.repository is None or choice.repository.startswith("https://"), choice
+        assert choice.repository not in choice.alternatives
 
 
 def test_types_of_the_wrong_kind_are_left_out_and_the_rest_stays() -> None:

@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from comfy_doctor.resolvers.agent.actions import REPO
 from comfy_doctor.sites import HubFile, site_of
 from comfy_doctor.workflows.names import looks_like_model
+from download_worker.endpoints import CIVITAI_HOME, HF_HOME
 from download_worker.leash import Leash
-from download_worker.settings import CIVITAI_HOME, HF_HOME
 from download_worker.text import without_credentials
 
 MAX_REPOS = 10

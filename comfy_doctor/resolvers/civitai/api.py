@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 from comfy_doctor.asking import DAY, Asker
 from comfy_doctor.resolvers.civitai.records import Version, sha256_in, version_of, versions_of_model
+from download_worker.endpoints import CIVITAI_HOME
 from download_worker.errors import Code, GiveUp
 from download_worker.leash import Leash
-from download_worker.settings import CIVITAI_HOME
 
 API = f"{CIVITAI_HOME}/api/v1"
 MAX_DIGESTS_FOR_VERSIONS = 100

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from comfy_doctor.sites import CivitaiPlace, site_of
-from download_worker.settings import CIVITAI_HOME
+from download_worker.endpoints import CIVITAI_HOME
 
 MAX_VERSIONS_OF_A_MODEL = 500
 MAX_FILES_OF_A_VERSION = 200

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 from comfy_doctor.asking import DAY, HOUR, Asker
 from comfy_doctor.resolvers.huggingface.records import Blob, Repo, Seen, Standing, blobs_of, is_ours, repos_of, seen_of
 from comfy_doctor.sites import HubFile
+from download_worker.endpoints import HF_HOME
 from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.leash import Leash
-from download_worker.settings import HF_HOME
 
 API = f"{HF_HOME}/api/models"
 MAX_TREE_PAGES = 10

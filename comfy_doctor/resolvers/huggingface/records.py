@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from comfy_doctor.asking import Head
 from comfy_doctor.sites import HubFile, site_of
-from download_worker.settings import HF_HOME
+from download_worker.endpoints import HF_HOME
 
 MAX_PATH_CHARS = 1024
 MAX_SIBLINGS = 20_000

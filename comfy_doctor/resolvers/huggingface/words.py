@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_doctor.resolvers.huggingface.records import Standing
 from comfy_doctor.sites import HubFile
-from download_worker.settings import HF_HOME
+from download_worker.endpoints import HF_HOME
 from download_worker.text import safe_text
 
 TOKEN = "HF_TOKEN"  # noqa: S105 - the name of the variable
