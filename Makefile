@@ -23,8 +23,9 @@ check: .venv/.ready  ## style, types, floors
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench: .venv/.ready  ## figures, side by side with the peers that are installed
-	@$(PY) -m tests.bench
+bench: .venv/.ready  ## figures, beside the peers that are installed; SCENARIOS=A,T ROUNDS=5 MEGABYTES=1024 JSON=file QUICK=1
+	@$(PY) -m tests.bench $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(JSON),--json $(JSON)) $(if $(QUICK),--quick)
 
 torture: .venv/.ready  ## kill -9 and worse; KILLS=500 SEED=7
 	@$(PY) -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))

@@ -6,18 +6,22 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from download_worker import service, wiring
+from download_worker.clock import SystemClock
 from download_worker.command_line import Common, complain, private_umask, program_options, run, verb
 from download_worker.report import ExitCode, Report
 from download_worker.text import safe_text
 
 if TYPE_CHECKING:
     from download_worker.engines.engine import Engine
+    from download_worker.jobs.job import Job, JobId
+    from download_worker.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -88,6 +92,40 @@ def status(common: Common) -> Report:
     running = f"{len(workers)} worker{'s' * (len(workers) != 1)} running" if workers else "no worker is running"
     line = ", ".join(f"{number} {word}" for word, number in counts.items())
     return Report("status", data=data, messages=(f"{running} in {settings.home}", line))
+
+
+@verb(app, Common, _render, "limits")
+def limits(
+    common: Common,
+    total: Annotated[str | None, typer.Option(metavar="RATE", help="For all together.", show_default=False)] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST=RATE", help="Of one host; again for others.", show_default=False)
+    ] = None,
+    job: Annotated[
+        list[str] | None, typer.Option(metavar="ID=RATE", help="Of one job; again for others.", show_default=False)
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Forget what was said here before.")] = False,
+) -> Report:
+    """How fast downloads may be; a change is heard by running workers within 2 seconds, and outranks the config file.
+
+    Example: download-worker limits --total 20MiB/s --host huggingface.co=5MB/s
+    """
+    from download_worker.pace import orders, telling  # noqa: PLC0415 - pydantic, which `--help` must not wait for
+
+    private_umask()
+    settings = wiring.settings(common.home)
+    wiring.set_up_logs(settings, terminal=not common.json and not common.quiet, file=False)
+    if total is not None or host or job or clear:
+        find = partial(_find_job, settings)
+        orders.carry_out(orders.wish(total, host or (), job or (), clear=clear, find=find), settings, find)
+    now = SystemClock().now().astimezone()
+    return telling.limits_report(settings.limits, orders.read_orders(settings.state), now)
+
+
+def _find_job(settings: Settings, job_id: JobId) -> Job:
+    """Opens the ledger only here: a limit for all must not wait for it."""
+    with wiring.ledger_of(settings) as ledger:
+        return ledger.get(job_id)
 
 
 @verb(app, Common, _render, "install-service")

@@ -6,10 +6,11 @@ waited for before anything was read; readers never wait.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
@@ -19,14 +20,16 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
+from download_worker.anchor import note_made, refuse_lost
 from download_worker.errors import BadRequest, Code, GiveUp, TryLater
 from download_worker.sqlite_files import make_private
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test compares it with the scripts. Alembic is loaded only when the ledger is older."""
 
 BUSY_TIMEOUT_SECONDS = 30.0
 RETRY_SECONDS = 0.02
+SHM_BYTES = 32 * 1024
 MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_MIGRATION = threading.Lock()
 """Alembic's `context` and `op` belong to the whole process: two threads would migrate on each other's connection."""
@@ -36,12 +39,15 @@ def open_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     """A ready engine at the newest version.
 
     Raises:
-        GiveUp: database_unusable (not a database, or made by a newer version), permission. TryLater: database_busy.
+        GiveUp: database_unusable (no database, made by a newer version, or gone), permission.
+        TryLater: database_busy, disk_full.
         BadRequest: bad_setting (no URL of a database, or of one whose driver is not installed).
     """
     engine = _engine(url, busy_timeout_seconds)
-    if _is_sqlite(engine):
-        _make_ledger(Path(engine.url.database or ""))
+    file = file_of(engine)
+    if file is not None:
+        refuse_lost(file)
+        _make_ledger(file)
         event.listen(engine, "connect", partial(_prepare_sqlite, patience_seconds=busy_timeout_seconds))
         event.listen(engine, "begin", _begin_immediate)
     try:
@@ -49,7 +55,14 @@ def open_engine(url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS)
     except BaseException:
         engine.dispose()
         raise
+    if file is not None:
+        note_made(file)
     return engine
+
+
+def file_of(engine: Engine) -> Path | None:
+    """The file of an SQLite ledger; None where the database lives elsewhere."""
+    return Path(engine.url.database or "") if _is_sqlite(engine) else None
 
 
 @contextmanager
@@ -87,7 +100,7 @@ def database_errors(engine: Engine) -> Iterator[None]:
         name = engine.url.render_as_string(hide_password=True)
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise TryLater(Code.DATABASE_BUSY, f"the ledger {name} stayed locked") from error
-        if "full" in str(error.orig):
+        if "full" in str(error.orig) or _has_no_space(engine):
             raise TryLater(Code.DISK_FULL, f"no space left for the ledger {name}") from error
         raise GiveUp(Code.DATABASE_UNUSABLE, f"the ledger {name} cannot be used: {error.orig}") from error
     except IntegrityError:
@@ -95,6 +108,14 @@ def database_errors(engine: Engine) -> Iterator[None]:
     except DBAPIError as error:
         name = engine.url.render_as_string(hide_password=True)
         raise GiveUp(Code.DATABASE_UNUSABLE, f"the ledger {name} cannot be used: {error.orig}") from error
+
+
+def _has_no_space(engine: Engine) -> bool:
+    """On a full volume SQLite cannot even open: where its index (-shm) does not fit it says `disk I/O error`."""
+    file = file_of(engine)
+    with suppress(OSError):
+        return file is not None and shutil.disk_usage(file.parent).free < SHM_BYTES
+    return False
 
 
 def _engine(url: str, busy_timeout_seconds: float) -> Engine:

@@ -38,6 +38,7 @@ class Code(StrEnum):
     # the far side
     NO_CONNECTION = "no_connection"
     STALLED = "stalled"
+    TOO_SLOW = "too_slow"
     CUT_SHORT = "cut_short"
     BUSY_HOST = "busy_host"
     SERVER_ERROR = "server_error"
@@ -57,6 +58,7 @@ class Code(StrEnum):
     NO_VERDICT = "no_verdict"
     # this machine
     DISK_FULL = "disk_full"
+    UNMOUNTED = "unmounted"
     PERMISSION = "permission"
     STORAGE = "storage"
     CONFLICT = "conflict"
@@ -81,6 +83,7 @@ NEXT_STEP = MappingProxyType(
         Code.WRONG_MOMENT: "look at its state with `comfy-doctor jobs show ID`",
         Code.NO_CONNECTION: "check the network; the worker tries again by itself",
         Code.STALLED: "nothing to do: the worker goes on from the last durable byte",
+        Code.TOO_SLOW: "nothing to do: the worker tries another source, or this one later; a --mirror may help",
         Code.CUT_SHORT: "nothing to do: the worker goes on from the last durable byte",
         Code.BUSY_HOST: "nothing to do: the worker comes back when the host allows it",
         Code.SERVER_ERROR: "nothing to do: the worker tries again by itself",
@@ -98,6 +101,7 @@ NEXT_STEP = MappingProxyType(
         Code.REJECTED_BY_RUBRIC: "read the reason and the evidence with `comfy-doctor jobs show ID`",
         Code.NO_VERDICT: "check the language model endpoint (OPENAI_BASE_URL); the file waits in staging",
         Code.DISK_FULL: "free some space on that volume; the worker goes on by itself",
+        Code.UNMOUNTED: "mount it; the worker goes on by itself",
         Code.PERMISSION: "give the worker's user write access to that folder, then retry the job",
         Code.STORAGE: "check the disk named above, then retry the job",
         Code.CONFLICT: "move or rename the file that is there, then retry the job",
@@ -112,7 +116,10 @@ NEXT_STEP = MappingProxyType(
 
 
 _SURROUNDINGS = frozenset(
-    {Code.DATABASE_BUSY, Code.DATABASE_UNUSABLE, Code.QUEUE_BUSY, Code.DISK_FULL, Code.PERMISSION, Code.STORAGE}
+    {
+        *(Code.DATABASE_BUSY, Code.DATABASE_UNUSABLE, Code.QUEUE_BUSY),
+        *(Code.DISK_FULL, Code.UNMOUNTED, Code.PERMISSION, Code.STORAGE),
+    }
 )
 
 

@@ -59,9 +59,13 @@ class Leash:
             with self._lock:
                 self._cuts.remove(cut)
 
-    def progress(self, done: int, total: int | None, *, connections: int = 0) -> None:
-        """Told by the fetcher after each piece; read by the heartbeat."""
-        self._meter.note(done, total, connections)
+    def progress(self, done: int, total: int | None, *, connections: int = 0, source: str | None = None) -> None:
+        """Told by the fetcher several times a second; read by the heartbeat. `source` is the host that is asked."""
+        self._meter.note(done, total, connections, source)
+
+    def setback(self, why: str) -> None:
+        """A connection ended badly and another one will be tried. `why` is free of secrets."""
+        self._meter.setback(why)
 
     def read(self, before: Progress = NOTHING_YET) -> Progress:
         """What was told last; `before` where nothing was told yet."""
@@ -76,12 +80,17 @@ class Meter:
         self._marks: tuple[tuple[float, int], ...] = ()
         self._total: int | None = None
         self._connections = 0
+        self._source: str | None = None
+        self._setbacks: tuple[int, str | None] = (0, None)
 
     @property
     def begun(self) -> bool:
         return bool(self._marks)
 
-    def note(self, done: int, total: int | None, connections: int) -> None:
+    def setback(self, why: str) -> None:
+        self._setbacks = (self._setbacks[0] + 1, why)
+
+    def note(self, done: int, total: int | None, connections: int, source: str | None = None) -> None:
         now = self._now()
         marks = self._marks
         if marks and done < marks[-1][1]:
@@ -90,7 +99,7 @@ class Meter:
             marks = marks[:-1]
         young = tuple(mark for mark in marks if now - mark[0] <= SPEED_WINDOW_SECONDS)
         self._marks = (*young, (now, done))
-        self._total, self._connections = total, connections
+        self._total, self._connections, self._source = total, connections, source
 
     def read(self) -> Progress:
         marks = self._marks
@@ -107,4 +116,7 @@ class Meter:
             bytes_per_second=speed,
             eta_seconds=left,
             connections=self._connections,
+            source=self._source,
+            retries=self._setbacks[0],
+            trouble=self._setbacks[1],
         )

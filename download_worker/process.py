@@ -10,11 +10,14 @@ job: write nothing).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from loguru import logger
 
 from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
+from download_worker.hosts import Hosts
 from download_worker.housekeeping import leaves_nothing, tidy
 from download_worker.installers.installer import Installed
 from download_worker.jobs import moves
@@ -28,7 +31,9 @@ from download_worker.text import public_url
 from download_worker.verifiers.verifier import Rejected, Specimen, prove
 from download_worker.workshop import Workshop
 
-DISK_FULL_WAIT_SECONDS = 60.0
+TOO_LARGE_FOR_NOW_SECONDS = 5.0
+TOO_LARGE_FOR_NOW_CAP_SECONDS = 60.0
+"""How soon, and after some times how soon at most, a job that alone does not fit on its volume is looked at again."""
 NO_VERDICT_WAIT_CAP_SECONDS = 600.0
 FAITHFUL_TRIES = 2
 """So often a source is gone back to for the rest of a file; then the next source may begin it anew."""
@@ -71,27 +76,34 @@ def _walk(job: Job, shop: Workshop, leash: Leash) -> tuple[Result, str]:
     if there is not None:
         return _in_place(job, there), f"Already in place: {there.path}"
 
+    shop.volumes.check_mounted(job)
     staging = staging_for(job.target, shop.settings.staging, job.models_root)
     with entered(staging, job.job_id, job.attempts) as room:
+        shop.volumes.check_room(job, room.part)
         file, verdict = _proven(job, shop, room, leash)
         promise = Result(path=str(job.target), sha256=file.sha256, proof=verdict.proof, verdict=verdict)
         if not record(job, shop, moves.promoting(promise, shop.at())).live:
             raise LostClaim(job.claim)  # cancelled at the last moment, and recorded so
         installed = shop.installer.install(job, file, leash)
+    shop.ledger.keep_pieces(file.sha256, file.size, file.pieces, shop.clock.now())
     word = "Was in place already" if installed.already_present else "In place"
     return promise.model_copy(update={"path": str(installed.path)}), f"{word}: {installed.path}"
 
 
 def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched, Verdict]:
-    """Rooms 3 and 4, from one source after the other until one gives the right file."""
-    sources = _in_order(job, room)
+    """Rooms 3 and 4, led by one source after the other until one gives the right file; the others help it."""
+    sources = _in_order(job, room, shop.hosts)
+    refuted: list[str] = []
     for url, is_last in zip(sources, [*[False] * (len(sources) - 1), True], strict=True):
+        mirrors = [other for other in sources if other != url and other not in refuted]
         try:
-            file = _fetched(job, url, shop, room, leash)
+            file = _fetched(job, url, mirrors, shop, room, leash)
             specimen = Specimen(job_id=job.job_id, file=file, wanted=job.model_info)
             return file, prove(specimen, shop.verifiers, shop.rubric, leash)
         except TryLater as trouble:
-            faithful = room.has_durable_bytes() and job.tries <= FAITHFUL_TRIES
+            shop.hosts.failed(job, trouble, _host_of(url))
+            elsewhere = job.model_info.sha256 is not None and shop.hosts.away(_host_of(url))
+            faithful = room.has_durable_bytes() and job.tries <= FAITHFUL_TRIES and not elsewhere
             if is_last or faithful or trouble.code in _NOT_THE_SOURCE:
                 raise
             logger.warning("{} has nothing for now ({}); trying the next source", public_url(url), trouble.message)
@@ -99,23 +111,29 @@ def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched
             shop.quarantine.record(job, url, refusal, room)
             if is_last or not refusal.elsewhere:
                 raise
+            refuted.append(url)
             logger.warning("{} gave a wrong file ({}); trying the next source", public_url(url), refusal.message)
         except GiveUp as trouble:
             if is_last or not trouble.elsewhere:
                 raise
             logger.warning("{} cannot help ({}); trying the next source", public_url(url), trouble.message)
-        room.empty()
+        if url in refuted or job.model_info.sha256 is None:
+            room.empty()  # wrong, or without a digest that could tell it from another source's file
     raise AssertionError("a job has at least one source")
 
 
-def _fetched(job: Job, url: str, shop: Workshop, room: Room, leash: Leash) -> Fetched:
+def _fetched(job: Job, url: str, mirrors: Sequence[str], shop: Workshop, room: Room, leash: Leash) -> Fetched:
     """Room 3. A file that is whole in the room comes back at once, and its job never leaves VERIFYING."""
     shop.rubric.foresee(job.model_info)
-    if room.whole_file() is None:
+    staged = room.whole_file() is not None
+    if not staged:
         event = f"Downloading from {public_url(url)} (attempt {job.attempts})"
         shop.ledger.change(job.claim, moves.downloading(event, shop.at()))
         logger.info("{}", event)
-    file = shop.fetcher.fetch(url, job.model_info, room, leash, shop.inspect(job.model_info.expected_filename))
+    inspect = shop.inspect(job.model_info.expected_filename)
+    file = shop.fetcher.fetch(url, mirrors, job.model_info, room, leash, inspect)
+    if not staged:
+        shop.hosts.answered(leash.read().source or _host_of(url))
     leash.progress(file.size, file.size)
     event = f"Verifying {file.size} bytes, SHA-256 {file.sha256}"
     shop.ledger.change(job.claim, moves.verifying(event, file.size, shop.at()))
@@ -124,6 +142,8 @@ def _fetched(job: Job, url: str, shop: Workshop, room: Room, leash: Leash) -> Fe
 
 def _answer_to(trouble: Trouble, job: Job, shop: Workshop) -> Move:
     """What room 6 is to record when there is no file: wait and try again, or FAILED with the reason."""
+    if (waiting := _nobodys_fault(trouble, job, shop)) is not None:
+        return waiting
     wait_seconds = _patience(job, shop.settings, trouble)
     if wait_seconds is not None:
         logger.warning("{}; again in {:.0f} s", trouble.message, wait_seconds)
@@ -136,12 +156,30 @@ def _answer_to(trouble: Trouble, job: Job, shop: Workshop) -> Move:
     return moves.failed(trouble.code, reason, shop.at(), verdict=verdict)
 
 
+def _nobodys_fault(trouble: Trouble, job: Job, shop: Workshop) -> Move | None:
+    """Its volume is full or its host away: no try is lost, and it goes on as soon as they are back."""
+    if trouble.code in _OF_THE_VOLUME:
+        shut = shop.volumes.refused(job, trouble)
+        told, seconds = (str(trouble), _too_large_for_now(job)) if shut is None else (shut.told, None)
+    elif (wait := shop.hosts.wait_of(job, trouble)) is not None:
+        told, seconds = wait
+    else:
+        return None
+    logger.debug("job {} waits: {}", job.job_id, told)
+    if seconds is None:
+        return moves.given_back(shop.at(), told)
+    return moves.put_off(shop.clock.now() + timedelta(seconds=seconds), told, shop.at(), refund=True)
+
+
+def _too_large_for_now(job: Job) -> float:
+    base, cap = TOO_LARGE_FOR_NOW_SECONDS, TOO_LARGE_FOR_NOW_CAP_SECONDS
+    return moves.backoff_seconds(job.attempts, base_seconds=base, cap_seconds=cap)
+
+
 def _patience(job: Job, settings: Settings, trouble: Trouble) -> float | None:
     """Seconds until the next try; None when there is to be none."""
     if not isinstance(trouble, TryLater):
         return None
-    if trouble.code is Code.DISK_FULL:
-        return DISK_FULL_WAIT_SECONDS
     if trouble.code is Code.NO_VERDICT:
         if settings.no_verdict == "fail":
             return None
@@ -155,13 +193,26 @@ def _patience(job: Job, settings: Settings, trouble: Trouble) -> float | None:
 
 
 # Troubles of this machine or of the language model: the source is as good as before, and the try is not counted.
-_NOT_THE_SOURCE = frozenset({Code.DISK_FULL, Code.NO_VERDICT, Code.DATABASE_BUSY})
+_OF_THE_VOLUME = frozenset({Code.DISK_FULL, Code.UNMOUNTED})
+_NOT_THE_SOURCE = _OF_THE_VOLUME | {Code.NO_VERDICT, Code.DATABASE_BUSY}
 
 
-def _in_order(job: Job, room: Room) -> list[str]:
-    """The job's sources; the one whose bytes are in the room goes first."""
+def _in_order(job: Job, room: Room, hosts: Hosts) -> list[str]:
+    """The job's sources: first the one whose bytes are in the room, last those whose host is away; but where no digest
+    could tell another source's file, only the first one can go on with those bytes."""
     journal = room.journal()
-    return sorted(job.model_info.sources, key=lambda url: journal is None or journal.source != source_key(url))
+    lead = None if journal is None else journal.lead
+
+    def turn(url: str) -> tuple[bool, bool]:
+        begun = lead is not None and lead.source == source_key(url)
+        bound = begun and job.model_info.sha256 is None
+        return not bound and hosts.away(_host_of(url)), not begun
+
+    return sorted(job.model_info.sources, key=turn)
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def _as_promised(job: Job) -> Job:

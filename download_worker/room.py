@@ -6,7 +6,7 @@ can put nothing in place. If that predecessor still holds the lock (it is stoppe
 into its open file; then only the durable bytes are copied, and its room is removed.
 
 Completeness is what the journal says, never the size of the file: the journal is replaced only after the bytes it
-speaks of are flushed.
+speaks of are flushed. It lists what is durable in stretches, each with the source that gave it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, ClassVar, NamedTuple
 
 from filelock import FileLock
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from download_worker.errors import Code, GiveUp, LostClaim, Trouble, TryLater
 from download_worker.jobs.job import JobId
 
 STAGING_BESIDE_MODELS = ".comfy-doctor-staging"
-MAX_JOURNAL_BYTES = 16 * 1024
+MAX_JOURNAL_BYTES = 1024 * 1024
+MAX_VERSIONS = 64
+MAX_STRETCHES = 8192
+"""A journal with so many of both, and the piece digests of the largest file, stays below `MAX_JOURNAL_BYTES`."""
 COPY_BYTES = 1024 * 1024
 COPY_SUFFIX = ".new"
 LOCK_SECONDS = 2.0
 _OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Identity(NamedTuple):
@@ -48,35 +52,80 @@ class Identity(NamedTuple):
         return Identity(stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-@dataclass(frozen=True)
-class Journal:
-    """What is durable of the part file, and which representation of which source it belongs to.
+class Span(NamedTuple):
+    """The bytes [start, end) of a file."""
 
-    `source` is the `source_key` of the URL. `total` is in bytes.
-    """
+    start: int
+    end: int
+
+
+class Stretch(NamedTuple):
+    """The bytes [start, end), and who gave them: an index into `Journal.versions`."""
+
+    start: int
+    end: int
+    giver: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """One source's representation of the file. `source` is the `source_key` of its URL, `origin` the URL to show."""
 
     source: str
     etag: str | None = None
     last_modified: str | None = None
-    total: int | None = None
-    durable_bytes: int = 0
-    sha256: str | None = None
-    identity: Identity | None = None
     content_type: str | None = None
     origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What is durable of the part file, and which representations of which sources it was taken from.
+
+    `total` is in bytes. `durable` is sorted and disjoint. `pieces` is the hex of the piece digests of a whole file, one
+    after the other.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    total: int | None = None
+    versions: tuple[Version, ...] = ()
+    durable: tuple[Stretch, ...] = ()
+    sha256: str | None = None
+    identity: Identity | None = None
+    pieces: str | None = None
+
+    @property
+    def durable_bytes(self) -> int:
+        return sum(end - start for start, end, _ in self.durable)
 
     @property
     def whole(self) -> bool:
         return self.sha256 is not None
 
+    @property
+    def lead(self) -> Version | None:
+        """The representation that the file was begun with."""
+        return self.versions[0] if self.versions else None
 
+    def fits(self, size: int) -> bool:
+        """Whether it can be true of a file of this many bytes."""
+        edges = [0, *(edge for stretch in self.durable for edge in stretch[:2]), size]
+        orderly = edges == sorted(edges) and all(
+            start < end and 0 <= giver < len(self.versions) for start, end, giver in self.durable
+        )
+        return orderly and (not self.whole or self.durable_bytes == self.total == size)
+
+
+# A journal of version 0.1 counted its durable bytes and knew one source. It is not believed: such a file starts anew.
 _JOURNAL = TypeAdapter(Journal)
 
 
 @dataclass(frozen=True)
 class Fetched:
     """A whole file in the room. `origin` is where it finally came from, without secrets; `sha256` was computed from
-    the very bytes that were written, and `identity` is the file they were written to."""
+    the very bytes that were written, and `identity` is the file they were written to. `pieces` are the digests of its
+    pieces (see `fetchers/http/hashing.py`), `givers` the public addresses that gave bytes of it."""
 
     path: Path
     sha256: str
@@ -85,11 +134,16 @@ class Fetched:
     origin: str
     content_type: str | None
     resumed_bytes: int = 0
+    pieces: bytes = b""
+    givers: tuple[str, ...] = ()
 
 
 class Room:
-    def __init__(self, folder: Path) -> None:
+    """`fresh` says that no journal was ever in this folder, so that none can come back after a power cut."""
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         self.folder = folder
+        self.fresh = fresh
         self.part = folder / "part"
         self._journal = folder / "journal.json"
 
@@ -101,13 +155,14 @@ class Room:
             size = self.part.stat().st_size
         except (OSError, ValueError):
             return None
-        return journal if 0 <= journal.durable_bytes <= size else None
+        return journal if journal.fits(size) else None
 
     def note(self, journal: Journal) -> None:
-        """Replace the journal. The caller has flushed the bytes that it speaks of."""
+        """Replace the journal, durable on return. The caller has flushed the bytes that it speaks of."""
+        self.fresh = False
         fresh = self._journal.with_suffix(".new")
         with fresh.open("w", encoding="utf-8") as file:
-            json.dump(asdict(journal), file)
+            file.write(_as_text(journal))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._journal)
@@ -128,6 +183,12 @@ class Room:
         """Forget what is here: another source, or another representation of it."""
         self._journal.unlink(missing_ok=True)
         self.part.unlink(missing_ok=True)
+
+
+def _as_text(journal: Journal) -> str:
+    """JSON; not by `asdict`, which copies every stretch."""
+    values = {**vars(journal), "versions": [vars(version) for version in journal.versions]}
+    return json.dumps(values, separators=(",", ":"))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -174,14 +235,14 @@ def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
     """The room of this claim, with what its predecessors left that is durable.
 
     Raises:
-        TryLater: disk_full. GiveUp: permission or storage. LostClaim: a later claim has its room here already.
+        TryLater, GiveUp: see `storage_errors`. LostClaim: a later claim has its room here already.
     """
     hall = staging / job_id
     own = hall / str(attempts)
     with storage_errors(own):
         hall.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _take_over(hall, own)
-    room = Room(own)
+        lock, fresh = _take_over(hall, own)
+    room = Room(own, fresh=fresh)
     try:
         yield room
     finally:
@@ -223,21 +284,23 @@ def _is_locked(room: Path) -> bool:
         return True
 
 
-def _take_over(hall: Path, own: Path) -> FileLock:
-    """Adopt the most advanced room in the hall, and remove the others. Returns the lock of the own room."""
+def _take_over(hall: Path, own: Path) -> tuple[FileLock, bool]:
+    """Adopt the most advanced room in the hall, and remove the others. Returns the lock of the own room, and whether
+    that room is new."""
     others = [path for path in hall.iterdir() if path.is_dir() and path != own]
     former = sorted((path for path in others if path.name.isdigit()), key=_advance, reverse=True)
     if any(int(room.name) > int(own.name) for room in former):
         raise LostClaim(own)
     if former and not own.exists():
         _adopt(former[0], own)
+    fresh = not own.exists()
     own.mkdir(mode=0o700, exist_ok=True)
     lock = FileLock(own / "lock", timeout=LOCK_SECONDS, thread_local=False)  # housekeeping may just be looking
     lock.acquire()
     for leftover in others:
         if leftover.exists():
             shutil.rmtree(leftover, onerror=_ignore_missing)
-    return lock
+    return lock, fresh
 
 
 def _adopt(former: Path, own: Path) -> None:
@@ -261,18 +324,27 @@ def _copy_durable(former: Room, own: Path) -> None:
     fresh = own.with_name(f"{own.name}{COPY_SUFFIX}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    if journal is not None and journal.durable_bytes:
+    if journal is not None and journal.durable:
         room = Room(fresh)
         with former.part.open("rb") as source, room.part.open("wb") as sink:
-            left = journal.durable_bytes
-            while left and (piece := source.read(min(COPY_BYTES, left))):
-                sink.write(piece)
-                left -= len(piece)
+            durable = tuple(_copy_stretch(source, sink, stretch) for stretch in journal.durable)
             sink.flush()
             os.fsync(sink.fileno())
+        there = tuple(stretch for stretch in durable if stretch.start < stretch.end)
         # Not whole any more, even if it was: what was copied while somebody else could write is proven anew.
-        room.note(replace(journal, durable_bytes=journal.durable_bytes - left, sha256=None, identity=None))
+        room.note(replace(journal, durable=there, sha256=None, identity=None, pieces=None))
     fresh.rename(own)
+
+
+def _copy_stretch(source: BinaryIO, sink: BinaryIO, stretch: Stretch) -> Stretch:
+    """To the same place. Returns what of it was there."""
+    at = stretch.start
+    source.seek(at)
+    sink.seek(at)
+    while at < stretch.end and (piece := source.read(min(COPY_BYTES, stretch.end - at))):
+        sink.write(piece)
+        at += len(piece)
+    return stretch._replace(end=at)
 
 
 def _ignore_missing(
@@ -284,10 +356,10 @@ def _ignore_missing(
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Translate what a disk says: full is for later, forbidden and broken are for a person.
+    """Translate what a disk says: full, or too busy, is for later; forbidden and broken are for a person.
 
     Raises:
-        TryLater: disk_full. GiveUp: permission, storage.
+        TryLater: disk_full; storage, when too many files are open. GiveUp: permission, storage.
     """
     try:
         yield
@@ -296,4 +368,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _OUT_OF_SPACE:
             raise TryLater(Code.DISK_FULL, f"no space left on the volume of {path}") from error
+        if error.errno in _OUT_OF_DESCRIPTORS:
+            message = f"too many files are open to go on with {path}"
+            raise TryLater(Code.STORAGE, message, hint="raise the worker's limit of open files (ulimit -n)") from error
         raise GiveUp(Code.STORAGE, f"the disk failed at {error.filename or path}: {error.strerror or error}") from error

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from download_worker.endpoints import CIVITAI_HOME, HF_HOME
 from download_worker.errors import BadRequest, Code
+from download_worker.limits import Limits, check_floor
 
 CONFIG_NAME = "comfy_doctor.toml"
 # Keys of the same file that belong to the doctor (`comfy_doctor/settings.py`); the worker only lets them pass.
@@ -28,6 +29,8 @@ DOCTOR_KEYS = frozenset(
 )
 _TOKENS = frozenset({"hf_token", "civitai_api_token", "openai_api_key"})
 MAX_CONFIG_BYTES = 256 * 1024
+MAX_JOBS = 64
+"""At once in one worker."""
 MAX_TOKEN_CHARS = 4096
 _TOKEN = re.compile(rf"[\x21-\x7e]{{1,{MAX_TOKEN_CHARS}}}\Z")
 MAX_WAIT_SECONDS = 86_400
@@ -49,8 +52,8 @@ class Settings(BaseSettings):
     home: Path = Path()
 
     # work
-    jobs: Annotated[int, Field(ge=1, le=64, description="jobs at once")] = 3
-    jobs_per_host: Annotated[int, Field(ge=1, le=64, description="jobs at once from one host")] = 3
+    jobs: Annotated[int, Field(ge=1, le=MAX_JOBS, description="jobs at once")] = 3
+    jobs_per_host: Annotated[int, Field(ge=1, le=MAX_JOBS, description="jobs at once from one host")] = 3
     max_tries: Annotated[
         int, Field(ge=1, description="tries before a job is FAILED; progress does not refill them")
     ] = 8
@@ -63,6 +66,15 @@ class Settings(BaseSettings):
     backoff_cap_seconds: Annotated[
         float, Field(gt=0, le=MAX_WAIT_SECONDS, description="longest wait, Retry-After included")
     ] = 3600.0
+    probe_cap_seconds: Annotated[
+        float, Field(gt=0, le=30, description="a host that is away is asked again at least this often")
+    ] = 20.0
+    outage_patience_seconds: Annotated[
+        float, Field(ge=0, description="a host may be away so long, while others answer, before tries count")
+    ] = 3600.0
+    network_patience_seconds: Annotated[
+        float, Field(ge=0, description="all hosts may be away so long before tries count")
+    ] = 86_400.0
     keep_days: Annotated[int, Field(ge=1, description="ended jobs and quarantined files are forgotten after this")] = 90
     database: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL; default: SQLite in state/doctor.db"
@@ -71,10 +83,30 @@ class Settings(BaseSettings):
     # fetching
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 15.0
     stall_timeout_seconds: Annotated[float, Field(gt=0, description="no byte for this long: reconnect")] = 60.0
+    min_bytes_per_second: Annotated[
+        float, Field(ge=0, description="a source that is slower for minutes is left; waits for a limit do not count")
+    ] = 10_000.0
+    min_speed_window_seconds: Annotated[float, Field(gt=0, description="so long a source may be that slow")] = 300.0
+    connections_per_file: Annotated[
+        int, Field(ge=1, le=16, description="at once, and only while more of them are faster")
+    ] = 16
+    connections_per_host: Annotated[int, Field(ge=1, le=64, description="at once, over all jobs of a worker")] = 32
     checkpoint_bytes: Annotated[int, Field(ge=4096, description="a crash costs at most this much")] = 16 * 1024 * 1024
     max_file_bytes: Annotated[int, Field(gt=0, description="larger files are refused")] = 200 * 1024**3
     disk_reserve_bytes: Annotated[int, Field(ge=0, description="kept free on every volume")] = 256 * 1024**2
-    use_environment_proxies: Annotated[bool, Field(description="obey HTTP_PROXY and its like")] = False
+    limits: Annotated[
+        Limits, NoDecode, Field(description="bytes per second: total, per_job, [limits.hosts], schedules; or the total")
+    ] = Limits()
+    proxy: Annotated[
+        SecretStr | None, Field(description="http://, https://, socks5:// or socks5h:// host:port for all hosts")
+    ] = None
+    no_proxy: Annotated[
+        tuple[str, ...], NoDecode, Field(description="host, .domain, host:port, address, CIDR or * without `proxy`")
+    ] = ("localhost", "127.0.0.0/8", "::1")
+    use_environment_proxies: Annotated[
+        bool, Field(description="obey HTTP_PROXY and its like where `proxy` is not set")
+    ] = False
+    ca_file: Annotated[Path | None, Field(description="PEM: certificates to trust beside the usual ones")] = None
     use_netrc: Annotated[bool, Field(description="take credentials from ~/.netrc")] = False
     allow_hosts: Annotated[
         tuple[str, ...], NoDecode, Field(description="host, host:port or CIDR that may be private")
@@ -105,10 +137,22 @@ class Settings(BaseSettings):
     civitai_api_token_file: Path | None = None
     openai_api_key_file: Path | None = None
 
-    @field_validator("allow_hosts", mode="before")
+    @field_validator("allow_hosts", "no_proxy", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _only_total(cls, value: object) -> object:
+        return {"total": value} if isinstance(value, str | int | float) else value
+
+    @field_validator("limits")
+    @classmethod
+    def _above_the_floor(cls, value: Limits, info: ValidationInfo) -> Limits:
+        for name, rate in value.named().items():
+            check_floor(name, rate, info.data.get("min_bytes_per_second", 0.0))
+        return value
 
     @field_validator("hf_endpoint", "civitai_endpoint")
     @classmethod
@@ -160,7 +204,7 @@ class Settings(BaseSettings):
 
     def secrets(self) -> tuple[str, ...]:
         """All secret values, for the redactor."""
-        values = (self.hf_token, self.civitai_api_token, self.openai_api_key)
+        values = (self.hf_token, self.civitai_api_token, self.openai_api_key, self.proxy)
         return tuple(value.get_secret_value() for value in values if value is not None)
 
 
@@ -225,17 +269,22 @@ class _FileSource(PydanticBaseSettingsSource):
         return {key: value for key, value in read_config(self._path).items() if key not in DOCTOR_KEYS}
 
 
-def _where(path: Path, text: str, key: str) -> str:
-    pattern = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-    line = next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), None)
-    return f"{path}:{line}" if line else str(path)
+def _where(path: Path, text: str, *keys: str) -> str:
+    """The line of a key; of a key within tables, each is looked for from the line of the one before it."""
+    lines = text.splitlines()
+    found = 0
+    for key in keys:
+        pattern = re.compile(rf"""\s*\[*(?:[^.=\[\]]*\.)*\s*["']?{re.escape(key)}["']?\s*[=.\]]""", re.IGNORECASE)
+        found = next((n for n in range(max(found, 1), len(lines) + 1) if pattern.match(lines[n - 1])), found)
+    return f"{path}:{found}" if found else str(path)
 
 
 def _explained(error: ValidationError, path: Path) -> BadRequest:
     first = error.errors(include_input=False, include_url=False)[0]  # without the input: it may be a token
-    key = str(first["loc"][0]) if first["loc"] else "settings"
+    keys = [str(key) for key in first["loc"] if key != "[key]"] or ["settings"]
+    key = ".".join(keys)
     text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    place = _where(path, text, key.lower())
+    place = _where(path, text, *(key.lower() for key in keys))
     where = f"{place}: {key}" if ":" in place.removeprefix(str(path)) else f"{key} (option or environment)"
     return BadRequest(Code.BAD_SETTING, f"{where}: {first['msg']}")
 

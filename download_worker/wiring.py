@@ -14,6 +14,7 @@ from download_worker.clock import SystemClock
 from download_worker.text import Redactor
 
 if TYPE_CHECKING:
+    from download_worker.ballast import Ballast
     from download_worker.engines.local import LocalEngine
     from download_worker.jobs.bell import Bell
     from download_worker.jobs.counter import Counter
@@ -35,12 +36,19 @@ def owners(settings: Settings) -> Owners:
     return Owners(settings.state / "workers")
 
 
+def ballast_of(settings: Settings) -> Ballast:
+    from download_worker.ballast import Ballast
+
+    return Ballast(settings.state / "ballast", reserve_bytes=settings.disk_reserve_bytes)
+
+
 @contextmanager
 def ledger_of(settings: Settings) -> Iterator[Ledger]:
+    from download_worker.ballast import with_ballast
     from download_worker.database import open_engine
     from download_worker.jobs.sql_ledger import SqlLedger
 
-    ledger = SqlLedger(open_engine(settings.database_url))
+    ledger = SqlLedger(with_ballast(ballast_of(settings), lambda: open_engine(settings.database_url)))
     try:
         yield ledger
     finally:
@@ -62,10 +70,11 @@ def bell_of(settings: Settings) -> Iterator[Bell]:
 def counter_of(settings: Settings) -> Iterator[Counter]:
     """The counter of this home. A bell that cannot be opened now is no reason to refuse a job."""
     from download_worker.jobs.counter import Counter
+    from download_worker.mounts import Mounts
     from download_worker.web.origins import check_url
 
     with ledger_of(settings) as ledger, bell_of(settings) as bell:
-        yield Counter(ledger, bell, SystemClock(), lambda url: check_url(url, settings))
+        yield Counter(ledger, bell, SystemClock(), lambda url: check_url(url, settings), Mounts(settings.state).check)
 
 
 @contextmanager
@@ -74,32 +83,46 @@ def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
     from download_worker.engines.local import LocalEngine
 
     with ledger_of(settings) as ledger, bell_of(settings) as bell:
-        yield LocalEngine(workshop(settings, ledger, umask), bell, owners(settings))
+        yield LocalEngine(workshop(settings, ledger, umask), bell, owners(settings), ballast_of(settings))
 
 
 def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
     from download_worker.fetchers.http import HttpFetcher
+    from download_worker.hosts import Hosts
     from download_worker.installers.model_file import ModelFileInstaller
+    from download_worker.mounts import Mounts
+    from download_worker.pace import SharedPace
     from download_worker.quarantine import Quarantine
     from download_worker.verifiers.digest import DigestVerifier
     from download_worker.verifiers.filetype import FiletypeVerifier, inspect_head
     from download_worker.verifiers.published import CivitaiPublished
     from download_worker.verifiers.rubric import ModelRubric
     from download_worker.verifiers.safetensors_file import SafetensorsVerifier
+    from download_worker.volumes import Volumes
     from download_worker.web.session import Web
     from download_worker.workshop import Workshop
 
     web = Web(settings)
+    clock = SystemClock()
+    volumes = Volumes(clock, mounts=Mounts(settings.state), reserve_bytes=settings.disk_reserve_bytes)
+    hosts = Hosts(
+        clock,
+        probe_cap_seconds=settings.probe_cap_seconds,
+        outage_patience_seconds=settings.outage_patience_seconds,
+        network_patience_seconds=settings.network_patience_seconds,
+    )
     return Workshop(
         settings=settings,
-        clock=SystemClock(),
+        clock=clock,
         ledger=ledger,
-        fetcher=HttpFetcher(web, settings),
+        fetcher=HttpFetcher(web, settings, pace=SharedPace(settings, clock=clock), free_bytes=volumes.free_bytes),
         inspect=inspect_head,
         verifiers=(DigestVerifier(), FiletypeVerifier(), SafetensorsVerifier()),
         rubric=ModelRubric(settings, CivitaiPublished(settings, web.get_json)),
         installer=ModelFileInstaller(umask),
         quarantine=Quarantine(settings.state, keep=settings.quarantine == "keep", keep_days=settings.keep_days),
+        hosts=hosts,
+        volumes=volumes,
     )
 
 

@@ -38,6 +38,7 @@ from tests.hub.behaviours import (
 from tests.hub.llm import Answer, LlmStub, error, hold
 
 ENDLESS = ("stall_mid", "stall_now", "drip", "chunked_endless", "header_endless_line")
+SLOW = frozenset({"drip", "drip_head", "slow_segment"})
 FILE = SizedPattern(100_000)
 BYTES = FILE.read(0, FILE.size)
 ROOT = Path(__file__).parents[1]
@@ -386,7 +387,7 @@ def test_heads_are_missing_wrong_or_without_end(hub: Hub) -> None:
     assert "\r\n\r\n" not in endless.head and endless.head.endswith("xxx")
 
 
-@pytest.mark.parametrize("name", sorted(BEHAVIOURS.keys() - {"drip"}))
+@pytest.mark.parametrize("name", sorted(BEHAVIOURS.keys() - SLOW))
 def test_every_behaviour_is_worn_without_hurting_the_hub(hub: Hub, name: str) -> None:
     hub.behave("/f", BEHAVIOURS[name])
     for method in ("GET", "HEAD"):

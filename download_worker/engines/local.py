@@ -10,17 +10,21 @@ from __future__ import annotations
 import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 
 from loguru import logger
 
-from download_worker.errors import BadRequest, IllegalMove, Interrupted, LostClaim, Trouble
+from download_worker.anchor import LedgerLost
+from download_worker.ballast import Ballast
+from download_worker.errors import BadRequest, Code, IllegalMove, Interrupted, LostClaim, Trouble, TryLater
 from download_worker.housekeeping import clear_up, leaves_nothing, tidy
 from download_worker.jobs import moves
 from download_worker.jobs.bell import Bell
 from download_worker.jobs.job import Claim, Job, Lease, Status, WorkerId
-from download_worker.jobs.ledger import Beat, Holding, Order
+from download_worker.jobs.ledger import Bars, Beat, Holding, Order, Waiting
 from download_worker.jobs.moves import Move
 from download_worker.leash import Leash
 from download_worker.owners import Owners
@@ -33,12 +37,14 @@ STOP_SECONDS = 3.5
 WATCH_OWNERS_SECONDS = 1.0
 SHORT_OF_LEDGER_SECONDS = 5.0
 CLEAR_UP_SECONDS = 24 * 3600.0
+BALLAST_BACK_SECONDS = 600.0
 
 # What an owner records that was told to let go; whoever lost the claim records nothing.
 _ANSWERS: Mapping[Order, Callable[[str], Move]] = MappingProxyType(
     {
         Order.CANCEL: moves.cancelled,
         Order.PAUSE: lambda at: moves.given_back(at, "Paused; the bytes stay"),
+        Order.MAKE_WAY: lambda at: moves.given_back(at, "Makes way for a job of higher priority; the bytes stay"),
         Order.GO_ON: lambda at: moves.given_back(at, "Given back: the worker stops"),
     }
 )
@@ -51,6 +57,7 @@ class Hand:
     job: Job
     leash: Leash = field(default_factory=Leash)
     order: Order = Order.GO_ON
+    arrived_bytes: int | None = None
 
     def pull(self, order: Order) -> None:
         if self.order is Order.GO_ON:
@@ -59,7 +66,7 @@ class Hand:
 
 
 class LocalEngine:
-    def __init__(self, shop: Workshop, bell: Bell, owners: Owners) -> None:
+    def __init__(self, shop: Workshop, bell: Bell, owners: Owners, ballast: Ballast | None = None) -> None:
         self._shop = shop
         self._bell = bell
         self._owners = owners
@@ -70,6 +77,11 @@ class LocalEngine:
         self._watching_others = False
         self._clear_up_at = 0.0
         self._failures = 0
+        self._unrecorded: set[Claim] = set()
+        self._hosts = shop.hosts
+        self._volumes = shop.volumes
+        self._hosts.listen(bell.wake)
+        self._ballast = ballast
 
     def stop(self) -> None:
         self._stopping.set()
@@ -95,6 +107,7 @@ class LocalEngine:
             try:
                 self._clear_up()
                 self._listen()
+                self._excuse()
                 self._take()
                 # After the take, so that what another worker was quicker to claim is watched from now on.
                 if self._reclaim():
@@ -102,7 +115,10 @@ class LocalEngine:
                 if drain and self._nothing_left():
                     return
                 patience = self._patience_seconds()
+            except LedgerLost:
+                raise  # whatever is done from now on is recorded nowhere
             except Trouble as trouble:
+                self._lighten(trouble)
                 logger.warning("{}; the worker tries again in {:.0f} s", trouble, SHORT_OF_LEDGER_SECONDS)
                 patience = SHORT_OF_LEDGER_SECONDS
             self._bell.wait(patience)
@@ -112,6 +128,8 @@ class LocalEngine:
         if now >= self._clear_up_at:
             self._clear_up_at = now + CLEAR_UP_SECONDS
             clear_up(self._shop)
+            if self._ballast is not None:
+                self._ballast.take()
 
     def _reclaim(self) -> bool:
         """Send back to the queue what is held by nobody who lives, or by somebody whose lease has run out.
@@ -135,12 +153,16 @@ class LocalEngine:
 
     def _take_back(self, holding: Holding) -> bool:
         settings, ledger = self._shop.settings, self._shop.ledger
+        with self._lock:
+            ours = holding.claim in self._unrecorded
         move = moves.reclaimed(
             self._shop.clock.now(),
             max_tries=settings.max_tries,
             base_seconds=settings.backoff_base_seconds,
             cap_seconds=settings.backoff_cap_seconds,
         )
+        if ours:
+            move = moves.given_back(self._shop.at(), "What became of it could not be recorded; it is taken up again")
         try:
             job = ledger.get(holding.claim.job_id)
             if job.cancel_requested and not job.promoting:
@@ -148,6 +170,8 @@ class LocalEngine:
             job = ledger.change(holding.claim, move)
         except (LostClaim, BadRequest):
             return False  # another worker was quicker
+        with self._lock:
+            self._unrecorded.discard(holding.claim)
         self._count(job)
         logger.warning("job {} was left by {}; now {}", job.job_id, holding.claim.worker, job.status)
         return True
@@ -167,21 +191,56 @@ class LocalEngine:
                 tidy(job, self._shop.settings)  # cancelled while nobody had it
 
     def _take(self) -> None:
-        settings = self._shop.settings
         while not self._stopping.is_set():
-            with self._lock:
-                busy = Tally(hand.job.model_info.host for hand in self._hands.values())
-            if busy.total() >= settings.jobs:
-                return
-            full = frozenset(host for host, number in busy.items() if number >= settings.jobs_per_host)
-            job = self._shop.ledger.claim(self._worker, self._lease(), self._shop.clock.now(), full_hosts=full)
+            bars, all_busy = self._bars()
+            job = None if all_busy else self._shop.ledger.claim(self._worker, self._lease(), self._now(), bars)
             if job is None:
+                self._make_way(bars, all_busy=all_busy)
                 return
             hand = Hand(job)
             with self._lock:
                 self._hands[job.claim] = hand
+            self._hosts.begun(job)
+            self._volumes.begun(job, hand.leash)
             # A daemon, so that a thread stuck in a connect cannot keep the process from ending.
             threading.Thread(target=self._work, args=(hand,), name=f"job-{job.job_id[:8]}", daemon=True).start()
+
+    def _bars(self) -> tuple[Bars, bool]:
+        """What no job is claimed behind now, and whether all places are taken."""
+        settings = self._shop.settings
+        with self._lock:
+            busy = Tally(hand.job.model_info.host for hand in self._hands.values())
+        full = frozenset(host for host, number in busy.items() if number >= settings.jobs_per_host)
+        return Bars(full, self._hosts.resting(), self._volumes.shut_folders()), busy.total() >= settings.jobs
+
+    def _make_way(self, bars: Bars, *, all_busy: bool) -> None:
+        """Where the next job in line is more urgent than one that has its place, that one goes back into the line."""
+        with self._lock:
+            hands = list(self._hands.values())
+        nobody_waits = not all_busy and not bars.full_hosts
+        if nobody_waits or not hands or any(hand.order is not Order.GO_ON for hand in hands):
+            return  # a place becomes free already: first see who takes it
+        waiting = self._shop.ledger.next_in_line(self._now(), bars._replace(full_hosts=frozenset()))
+        if waiting is None:
+            return
+        if waiting.host in bars.full_hosts or not all_busy:
+            hands = [hand for hand in hands if hand.job.model_info.host == waiting.host]
+        standing = [(self._shop.ledger.get(hand.job.job_id), hand) for hand in hands]
+        lower = [(job.priority, -place) for place, (job, _) in enumerate(standing) if _gives_way(job, waiting)]
+        if lower:
+            _, place = min(lower)  # of equals the one that began last
+            logger.info("job {} makes way for one of priority {}", standing[-place][0].job_id, waiting.priority)
+            standing[-place][1].pull(Order.MAKE_WAY)
+
+    def _lighten(self, trouble: Trouble) -> None:
+        """Where the ledger's own volume is full, its ballast goes, and comes back when there is room again."""
+        if trouble.code is Code.DISK_FULL and self._ballast is not None and self._ballast.let_go():
+            self._clear_up_at = self._shop.clock.steady().seconds + BALLAST_BACK_SECONDS
+
+    def _excuse(self) -> None:
+        for job_id in self._hosts.excused():
+            with suppress(BadRequest):  # forgotten meanwhile
+                self._shop.ledger.amend(job_id, moves.excused(self._shop.at()))
 
     def _work(self, hand: Hand) -> None:
         try:
@@ -190,13 +249,23 @@ class LocalEngine:
             self._obey(hand)
         except LostClaim:
             logger.info("job {} is somebody else's by now, or over; dropped", hand.job.job_id)
+        except TryLater as trouble:
+            self._keep_for_later(hand, trouble)
         except (Trouble, IllegalMove) as error:
-            # The ledger could not be written: nothing is lost, the lease ends and the job is taken back.
             logger.error("job {} could not be recorded: {}", hand.job.job_id, error)
         finally:
+            self._hosts.ended(hand.job)
+            self._volumes.ended(hand.job)
             with self._lock:
                 self._hands.pop(hand.job.claim, None)
             self._bell.wake()
+
+    def _keep_for_later(self, hand: Hand, trouble: TryLater) -> None:
+        """The ledger could not be written (its disk is full, say): nothing is lost, and it is no fault of the job."""
+        self._lighten(trouble)
+        logger.error("job {} could not be recorded and is taken up again: {}", hand.job.job_id, trouble)
+        with self._lock:
+            self._unrecorded.add(hand.job.claim)
 
     def _obey(self, hand: Hand) -> None:
         """Record why the leash was pulled. A cancelled job leaves nothing behind."""
@@ -206,6 +275,8 @@ class LocalEngine:
             record(hand.job, self._shop, _ANSWERS[hand.order](self._shop.at()))
         except LostClaim:
             logger.debug("job {} had another owner already", hand.job.job_id)
+        except TryLater as trouble:
+            self._keep_for_later(hand, trouble)
         except (Trouble, IllegalMove) as error:
             logger.error("job {} could not be given back and is taken back later: {}", hand.job.job_id, error)
 
@@ -221,12 +292,26 @@ class LocalEngine:
                 last = self._shop.clock.steady()
             except Trouble as trouble:
                 logger.warning("the heartbeat did not reach the ledger: {}", trouble)
+                self._lighten(trouble)
+                if isinstance(trouble, LedgerLost):
+                    self._bell.wake()
                 overdue = self._shop.clock.steady().seconds - last.seconds > self._shop.settings.lease_seconds
                 orders = {claim.job_id: Order.LOST for claim in hands} if overdue else {}
+            for hand in hands.values():
+                self._hear_answers(hand)
             for claim, hand in hands.items():
                 order = orders.get(claim.job_id, Order.GO_ON)
                 if order is not Order.GO_ON:
                     hand.pull(order)
+
+    def _hear_answers(self, hand: Hand) -> None:
+        """Bytes that arrive are an answer: a host is back while its probe still downloads."""
+        progress = hand.leash.read()
+        if not progress.connections:
+            return
+        former, hand.arrived_bytes = hand.arrived_bytes, progress.bytes
+        if former is not None and former != progress.bytes:
+            self._hosts.answered(progress.source or hand.job.model_info.host)
 
     def _stop_hands(self) -> None:
         with self._lock:
@@ -256,8 +341,18 @@ class LocalEngine:
         patience = settings.sweep_seconds
         if self._watching_others:
             patience = min(patience, WATCH_OWNERS_SECONDS)
+        for seconds in (self._hosts.next_probe_seconds(), self._volumes.next_look_seconds()):
+            patience = patience if seconds is None else min(patience, seconds)
         due = self._shop.ledger.next_due()
         return patience if due is None else max(0.0, min(patience, (due - clock.now()).total_seconds()))
 
+    def _now(self) -> datetime:
+        return self._shop.clock.now()
+
     def _lease(self) -> Lease:
         return Lease.starting(self._shop.clock.steady(), self._shop.settings.lease_seconds)
+
+
+def _gives_way(job: Job, waiting: Waiting) -> bool:
+    """One that is nearly done, or of the same priority, does not."""
+    return job.status is Status.DOWNLOADING and job.priority < waiting.priority

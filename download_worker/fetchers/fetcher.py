@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from download_worker.jobs.job import ModelInfo
@@ -17,6 +17,11 @@ Inspect = Callable[[bytes], None]
 
 
 class Fetcher(Protocol):
-    def fetch(self, url: str, wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect) -> Fetched:
-        """Raises TryLater, GiveUp (with `elsewhere` when another source may do better), Refused, Interrupted."""
+    def fetch(
+        self, url: str, mirrors: Sequence[str], wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect
+    ) -> Fetched:
+        """The file at `url`; its mirrors may help where what they send can be told from another file.
+
+        Raises TryLater, GiveUp (with `elsewhere` when another source may do better), Refused, Interrupted.
+        """
         ...

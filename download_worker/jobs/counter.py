@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +19,7 @@ from download_worker.jobs import moves
 from download_worker.jobs.bell import Bell
 from download_worker.jobs.job import Event, Job, JobId, ModelInfo, Progress, Result, Status
 from download_worker.jobs.ledger import EVERYTHING, Added, Ledger, Question
-from download_worker.jobs.places import canonical_folder, safe_filename, safe_subfolder
+from download_worker.jobs.places import FOLDERS, canonical_folder, safe_filename, safe_subfolder
 from download_worker.jobs.proof import proof_by_digest
 from download_worker.text import without_credentials
 
@@ -35,19 +34,31 @@ Number = TypeVar("Number", int, float)
 CheckUrl = Callable[[str], None]
 """Raises BadRequest(bad_url) when it is malformed, Refused when policy says no; looks up no name."""
 
+CheckFolder = Callable[[Path], None]
+"""Notes where this model folder lies; raises TryLater(unmounted) when the volume is gone that it lay on."""
+
 
 class Counter:
-    def __init__(self, ledger: Ledger, bell: Bell, clock: Clock, check_url: CheckUrl) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        bell: Bell,
+        clock: Clock,
+        check_url: CheckUrl,
+        check_folder: CheckFolder = lambda folder: None,
+    ) -> None:
         self._ledger = ledger
         self._bell = bell
         self._clock = clock
         self._check_url = check_url
+        self._check_folder = check_folder
 
     def submit(self, info: ModelInfo, models_root: Path, *, priority: int = 0) -> Added:
         """Hand in a job. A live job for the same target, or the right file in place, is answered as it stands.
 
         Raises:
             Refused: unsafe_name, unknown_folder, refused_address. BadRequest: bad_url, bad_digest.
+            TryLater: unmounted.
         """
         at = iso(self._clock.now())
         job = Job(
@@ -60,6 +71,7 @@ class Counter:
             progress=Progress(total=info.size),
             models_root=models_root.absolute(),
         )
+        self._check_folder(job.models_root / FOLDERS[job.model_info.model_type])
         if (done := self._already_there(job)) is not None:
             return done
         added = self._ledger.add(job)
@@ -93,11 +105,13 @@ class Counter:
         question = Question(statuses=frozenset({Status.FAILED}), limit=PAGE_JOBS)
         while page := self._ledger.jobs(question._replace(offset=len(failed))):
             failed += page
-        wished = [job.job_id for job in failed if job.result.code != Code.CANCELLED]
+        wished = list(dict.fromkeys(job.job_id for job in failed if job.result.code != Code.CANCELLED))
         retried: list[Job] = []
-        for job_id in dict.fromkeys(wished):
-            with suppress(BadRequest):  # its target has a live job
-                retried.append(self.retry(job_id))
+        for begin in range(0, len(wished), PAGE_JOBS):
+            page = self._ledger.amend_all(wished[begin : begin + PAGE_JOBS], moves.retried(self._at()))
+            for job in page[:1]:
+                self._rung(job)  # whoever hears it takes all that it has a place for
+            retried += page
         return tuple(retried)
 
     def cancel(self, job_id: str) -> Job:

@@ -113,11 +113,17 @@ class Event(Frozen):
 
 
 class Progress(Frozen):
+    """How far a download is. `source` is the host that is asked now; `retries` counts the connections of this attempt
+    that ended badly, and `trouble` says why the last one did."""
+
     bytes: int = 0
     total: int | None = None
     bytes_per_second: float | None = None
     eta_seconds: float | None = None
     connections: int = 0
+    source: str | None = None
+    retries: int = 0
+    trouble: str | None = None
 
 
 class Verdict(Frozen):

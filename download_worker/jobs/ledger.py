@@ -6,12 +6,14 @@ things out. Both apply the pure moves of `moves.py` and pass the same contract t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
 
-from download_worker.jobs.job import Claim, Job, JobId, Lease, Progress, Status, WorkerId
+from download_worker.jobs.job import Claim, Job, JobId, Lease, ModelInfo, Progress, Status, WorkerId
 from download_worker.jobs.moves import Move
 
 
@@ -21,6 +23,7 @@ class Order(StrEnum):
     GO_ON = "go on"
     CANCEL = "cancel"
     PAUSE = "pause"
+    MAKE_WAY = "make way"
     LOST = "lost"
 
 
@@ -41,6 +44,35 @@ class Added(NamedTuple):
 
     job: Job
     deduplicated: bool
+
+
+class Bars(NamedTuple):
+    """What a claim passes over. `full_hosts`: jobs that begin there have all their places. `resting_hosts`: nobody asks
+    there now; a job that has another host among its mirrors is not held back. `shut_folders`: nothing can be written
+    there or below."""
+
+    full_hosts: frozenset[str] = frozenset()
+    resting_hosts: frozenset[str] = frozenset()
+    shut_folders: frozenset[str] = frozenset()
+
+
+NO_BARS = Bars()
+
+
+class Waiting(NamedTuple):
+    """The next job in line, as far as the question needs it whether it may take another one's place."""
+
+    priority: int
+    host: str
+
+
+class Pieces(NamedTuple):
+    """The digests of a file's pieces, concatenated, by which a later repair finds the bytes that are damaged."""
+
+    size: int
+    digests: bytes
+    piece_bytes: int = 16 * 1024 * 1024
+    algorithm: str = "xxh3_128"
 
 
 class Question(NamedTuple):
@@ -65,13 +97,15 @@ class Ledger(Protocol):
         """Write the job, unless a live one has its target: then that one is answered. Durable on return."""
         ...
 
-    def claim(
-        self, worker: WorkerId, lease: Lease, now: datetime, *, full_hosts: frozenset[str] = frozenset()
-    ) -> Job | None:
-        """Take the most urgent due job: in PENDING, or waiting in VERIFYING, not paused, its host not in `full_hosts`.
+    def claim(self, worker: WorkerId, lease: Lease, now: datetime, bars: Bars = NO_BARS) -> Job | None:
+        """Take the most urgent due job: in PENDING, or waiting in VERIFYING, not paused, behind none of the bars.
 
         One statement; attempts + 1 is durable before the caller sees the job. None while the queue is paused.
         """
+        ...
+
+    def next_in_line(self, now: datetime, bars: Bars = NO_BARS) -> Waiting | None:
+        """The job that `claim` would take."""
         ...
 
     def change(self, claim: Claim, move: Move) -> Job:
@@ -80,6 +114,10 @@ class Ledger(Protocol):
 
     def amend(self, job_id: JobId, move: Move) -> Job:
         """Apply a move as the counter does, whoever owns the job. Raises BadRequest(unknown_job), IllegalMove."""
+        ...
+
+    def amend_all(self, job_ids: Sequence[JobId], move: Move) -> Sequence[Job]:
+        """As `amend`, in one transaction; jobs that cannot be moved so (BadRequest) are left out and as they were."""
         ...
 
     def beat(self, beats: Sequence[Beat], lease: Lease) -> Mapping[JobId, Order]:
@@ -124,6 +162,14 @@ class Ledger(Protocol):
         """Forget jobs that ended before then. Returns how many."""
         ...
 
+    def keep_pieces(self, sha256: str, size: int, pieces: bytes, now: datetime) -> None:
+        """Remember the digests of a file's pieces: xxh3-128 (16 bytes) of every 16 MiB, in order. Twice is once."""
+        ...
+
+    def pieces_of(self, sha256: str) -> Pieces | None:
+        """What is remembered of a file with this digest."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -134,3 +180,27 @@ def order_for(owned: bool, cancel: bool, paused: bool) -> Order:
     if cancel:
         return Order.CANCEL
     return Order.PAUSE if paused else Order.GO_ON
+
+
+def hosts_of(info: ModelInfo) -> tuple[str, ...]:
+    """The hosts of a job's sources, each once, the first source's first."""
+    return tuple(dict.fromkeys([info.host, *filter(None, map(_host_of, info.mirrors))]))
+
+
+def is_barred(job: Job, bars: Bars) -> bool:
+    """The rule that every claim follows."""
+    if bars.shut_folders and str(job.target).startswith(tuple(folder + os.sep for folder in bars.shut_folders)):
+        return True
+    return bool(bars.full_hosts or bars.resting_hosts) and are_barred(hosts_of(job.model_info), bars)
+
+
+def are_barred(hosts: Sequence[str], bars: Bars) -> bool:
+    """Of jobs with these hosts, the first source's first."""
+    return hosts[0] in bars.full_hosts or bars.resting_hosts.issuperset(hosts)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # a job that was never handed in over the counter
+        return ""

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from download_worker.clock import iso
 from download_worker.errors import BadRequest, Code, LostClaim
 from download_worker.jobs import moves
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
-from download_worker.jobs.ledger import EVERYTHING, Added, Beat, Holding, Order, Question, order_for
+from download_worker.jobs.ledger import (
+    EVERYTHING,
+    NO_BARS,
+    Added,
+    Bars,
+    Beat,
+    Holding,
+    Order,
+    Pieces,
+    Question,
+    Waiting,
+    is_barred,
+    order_for,
+)
 from download_worker.jobs.moves import MAX_WAIT, Move
 
 
@@ -19,6 +33,7 @@ class MemoryLedger:
         self._lock = threading.Lock()
         self._jobs: dict[JobId, Job] = {}  # in the order of arrival
         self._paused = False
+        self._pieces: dict[str, Pieces] = {}
 
     def add(self, job: Job) -> Added:
         with self._lock:
@@ -28,25 +43,15 @@ class MemoryLedger:
             self._jobs[job.job_id] = job
             return Added(job, deduplicated=False)
 
-    def claim(
-        self, worker: WorkerId, lease: Lease, now: datetime, *, full_hosts: frozenset[str] = frozenset()
-    ) -> Job | None:
+    def claim(self, worker: WorkerId, lease: Lease, now: datetime, bars: Bars = NO_BARS) -> Job | None:
         with self._lock:
-            due = [
-                job
-                for job in self._jobs.values()
-                if job.live
-                and job.worker is None
-                and not (job.paused or self._paused)
-                and (job.not_before is None or not iso(now) < job.not_before <= iso(now + MAX_WAIT))
-                and job.model_info.host not in full_hosts
-            ]
-            if not due:
-                return None
-            first = max(due, key=lambda job: job.priority)  # max keeps the earliest of equals
-            job = moves.claimed(first, worker, lease, iso(now))
-            self._jobs[job.job_id] = job
-            return job
+            first = self._first(now, bars)
+            return None if first is None else self._replace(moves.claimed(first, worker, lease, iso(now)))
+
+    def next_in_line(self, now: datetime, bars: Bars = NO_BARS) -> Waiting | None:
+        with self._lock:
+            first = self._first(now, bars)
+        return None if first is None else Waiting(first.priority, first.model_info.host)
 
     def change(self, claim: Claim, move: Move) -> Job:
         with self._lock:
@@ -57,12 +62,15 @@ class MemoryLedger:
 
     def amend(self, job_id: JobId, move: Move) -> Job:
         with self._lock:
-            before = self._find(job_id)
-            after = move(before)
-            if after.live and not before.live and self._live_for(after) is not None:
-                message = f"another job for the same file is live already, so job {job_id} cannot be"
-                raise BadRequest(Code.WRONG_MOMENT, message)
-            return self._replace(after)
+            return self._amend(job_id, move)
+
+    def amend_all(self, job_ids: Sequence[JobId], move: Move) -> Sequence[Job]:
+        amended = []
+        with self._lock:
+            for job_id in job_ids:
+                with suppress(BadRequest):
+                    amended.append(self._amend(job_id, move))
+        return amended
 
     def beat(self, beats: Sequence[Beat], lease: Lease) -> Mapping[JobId, Order]:
         orders = {}
@@ -129,8 +137,36 @@ class MemoryLedger:
                 del self._jobs[job.job_id]
             return len(old)
 
+    def keep_pieces(self, sha256: str, size: int, pieces: bytes, now: datetime) -> None:
+        with self._lock:
+            self._pieces[sha256] = Pieces(size, pieces)
+
+    def pieces_of(self, sha256: str) -> Pieces | None:
+        with self._lock:
+            return self._pieces.get(sha256)
+
     def close(self) -> None:
         """Nothing to close: it ends with the process."""
+
+    def _first(self, now: datetime, bars: Bars) -> Job | None:
+        due = [
+            job
+            for job in self._jobs.values()
+            if job.live
+            and job.worker is None
+            and not (job.paused or self._paused)
+            and (job.not_before is None or not iso(now) < job.not_before <= iso(now + MAX_WAIT))
+            and not is_barred(job, bars)
+        ]
+        return max(due, key=lambda job: job.priority, default=None)  # max keeps the earliest of equals
+
+    def _amend(self, job_id: JobId, move: Move) -> Job:
+        before = self._find(job_id)
+        after = move(before)
+        if after.live and not before.live and self._live_for(after) is not None:
+            message = f"another job for the same file is live already, so job {job_id} cannot be"
+            raise BadRequest(Code.WRONG_MOMENT, message)
+        return self._replace(after)
 
     def _find(self, job_id: JobId) -> Job:
         if job_id in self._jobs:

@@ -123,6 +123,18 @@ def put_off(until: datetime, reason: str, at: str, *, refund: bool = False) -> M
     return move
 
 
+def excused(at: str) -> Move:
+    """It met a host that turned out to be away: its last try is not counted, and it waits no longer than the others."""
+
+    def move(job: Job) -> Job:
+        if not job.live or job.worker is not None or not job.tries:
+            return job
+        event = "Its host was away: that try is not counted"
+        return _moved(job, at, event, tries=job.tries - 1, not_before=None)
+
+    return move
+
+
 def reclaimed(now: datetime, *, max_tries: int, base_seconds: float, cap_seconds: float) -> Move:
     """Its owner is gone. The first time it is free at once; a job to which it happens again waits, and at last ends."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +12,27 @@ from loguru import logger
 from sqlalchemy import Connection, Engine, Row, Select, TextClause, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from download_worker.anchor import Anchor
 from download_worker.clock import iso
-from download_worker.database import reading, snapshot, writing
+from download_worker.database import file_of, reading, snapshot, writing
 from download_worker.errors import BadRequest, Code, LostClaim
 from download_worker.jobs.job import LIVE as LIVE_STATUSES
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
-from download_worker.jobs.ledger import EVERYTHING, Added, Beat, Holding, Order, Question, order_for
+from download_worker.jobs.ledger import (
+    EVERYTHING,
+    NO_BARS,
+    Added,
+    Bars,
+    Beat,
+    Holding,
+    Order,
+    Pieces,
+    Question,
+    Waiting,
+    are_barred,
+    hosts_of,
+    order_for,
+)
 from download_worker.jobs.moves import MAX_WAIT, Move
 from download_worker.jobs.tables import (
     CLAIMABLE,
@@ -29,6 +46,7 @@ from download_worker.jobs.tables import (
     jobs,
     tallies,
 )
+from download_worker.jobs.tables import pieces as pieces_table
 
 _JOB_FIELDS = [column for column in jobs.c if column.name not in {"seq", "target", "host", "haystack", "ended_at"}]
 _CARRIED = ("model_info", "history", "progress", "result")
@@ -41,10 +59,11 @@ VOID = ("", 0.0, 0.0)
 class SqlLedger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._anchor = Anchor(file_of(engine))
 
     def add(self, job: Job) -> Added:
         try:
-            with writing(self._engine) as connection:
+            with self._writing() as connection:
                 if (standing := _live_for(connection, job)) is not None:
                     return Added(standing, deduplicated=True)
                 connection.execute(jobs.insert().values(_row(job)))
@@ -57,39 +76,36 @@ class SqlLedger:
                 return self.add(job)
             return Added(standing, deduplicated=True)
 
-    def claim(
-        self, worker: WorkerId, lease: Lease, now: datetime, *, full_hosts: frozenset[str] = frozenset()
-    ) -> Job | None:
-        paused = select(flags.c.name).where(flags.c.name == QUEUE_PAUSED).exists()
-        first = (
-            select(jobs.c.seq)
-            .where(CLAIMABLE, ~paused, jobs.c.host.not_in(sorted(full_hosts)))
-            .order_by(jobs.c.priority.desc(), jobs.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        taken = (
-            update(jobs)
-            .where(jobs.c.seq == first.scalar_subquery(), jobs.c.worker.is_(None))
-            .values(
-                status=case((jobs.c.status == Status.VERIFYING, Status.VERIFYING), else_=Status.DOWNLOADING),
-                worker=worker,
-                lease=lease,
-                attempts=jobs.c.attempts + 1,
-                tries=jobs.c.tries + 1,
-            )
-            .returning(jobs.c.seq)
-        )
-        with writing(self._engine) as connection:
+    def claim(self, worker: WorkerId, lease: Lease, now: datetime, bars: Bars = NO_BARS) -> Job | None:
+        with self._writing() as connection:
             _wake_the_due(connection, now)
+            first = _first(connection, bars, jobs.c.seq).with_for_update(skip_locked=True)
+            taken = (
+                update(jobs)
+                .where(jobs.c.seq == first.scalar_subquery(), jobs.c.worker.is_(None))
+                .values(
+                    status=case((jobs.c.status == Status.VERIFYING, Status.VERIFYING), else_=Status.DOWNLOADING),
+                    worker=worker,
+                    lease=lease,
+                    attempts=jobs.c.attempts + 1,
+                    tries=jobs.c.tries + 1,
+                )
+                .returning(jobs.c.seq)
+            )
             while (seq := connection.execute(taken).scalar_one_or_none()) is not None:
                 if (job := _whole(connection, seq)) is not None:
                     return job
                 _fail_damaged(connection, seq, iso(now))
         return None
 
+    def next_in_line(self, now: datetime, bars: Bars = NO_BARS) -> Waiting | None:
+        with self._writing() as connection:
+            _wake_the_due(connection, now)
+            row = connection.execute(_first(connection, bars, jobs.c.priority, jobs.c.host)).one_or_none()
+        return None if row is None else Waiting(row.priority, row.host.partition(" ")[0])
+
     def change(self, claim: Claim, move: Move) -> Job:
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             job = _find(connection, claim.job_id)
             if job.worker != claim.worker or job.attempts != claim.attempts:
                 raise LostClaim(claim)
@@ -97,16 +113,25 @@ class SqlLedger:
 
     def amend(self, job_id: JobId, move: Move) -> Job:
         try:
-            with writing(self._engine) as connection:
+            with self._writing() as connection:
                 job = _find(connection, job_id)
                 return _replace(connection, job, move(job))
         except IntegrityError as error:
             message = f"another job for the same file is live already, so job {job_id} cannot be"
             raise BadRequest(Code.WRONG_MOMENT, message) from error
 
+    def amend_all(self, job_ids: Sequence[JobId], move: Move) -> Sequence[Job]:
+        amended = []
+        with self._writing() as connection:
+            for job_id in job_ids:
+                with suppress(BadRequest, IntegrityError), connection.begin_nested():
+                    job = _find(connection, job_id)
+                    amended.append(_replace(connection, job, move(job)))
+        return amended
+
     def beat(self, beats: Sequence[Beat], lease: Lease) -> Mapping[JobId, Order]:
         orders = {}
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             for claim, progress in beats:
                 row = connection.execute(
                     update(jobs)
@@ -191,7 +216,7 @@ class SqlLedger:
         return None if first is None else datetime.fromisoformat(first)
 
     def pause_queue(self, pause: bool) -> None:
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             connection.execute(delete(flags).where(flags.c.name == QUEUE_PAUSED))
             if pause:
                 connection.execute(flags.insert().values(name=QUEUE_PAUSED))
@@ -202,7 +227,7 @@ class SqlLedger:
 
     def prune(self, ended_before: datetime) -> int:
         forgotten = 0
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             for status in (Status.SUCCESS, Status.FAILED):
                 old = delete(jobs).where(ENDED, jobs.c.status == status, jobs.c.ended_at < iso(ended_before))
                 number = connection.execute(old).rowcount
@@ -210,8 +235,52 @@ class SqlLedger:
                 forgotten += number
         return forgotten
 
+    def keep_pieces(self, sha256: str, size: int, pieces: bytes, now: datetime) -> None:
+        kept = Pieces(size, pieces)
+        row = {"sha256": sha256, "digests": pieces, "noted_at": iso(now)}
+        rest = {"size": size, "piece_bytes": kept.piece_bytes, "algorithm": kept.algorithm}
+        with self._writing() as connection:
+            connection.execute(delete(pieces_table).where(pieces_table.c.sha256 == sha256))
+            connection.execute(pieces_table.insert().values(**row, **rest))
+
+    def pieces_of(self, sha256: str) -> Pieces | None:
+        table = pieces_table.c
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                select(table.size, table.digests, table.piece_bytes, table.algorithm).where(table.sha256 == sha256)
+            ).one_or_none()
+        return None if row is None else Pieces(*row)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """As `writing`. Raises LedgerLost also when the file went away only meanwhile."""
+        self._anchor.check()
+        with writing(self._engine) as connection:
+            yield connection
+        self._anchor.check()
+
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _first(connection: Connection, bars: Bars, *columns: Any) -> Select[Any]:
+    """What `is_barred` lets through, in the order of its turn; all but the shut folders is answered by the index."""
+    paused = select(flags.c.name).where(flags.c.name == QUEUE_PAUSED).exists()
+    in_line = select(*columns).where(CLAIMABLE, ~paused).order_by(jobs.c.priority.desc(), jobs.c.seq).limit(1)
+    for folder in sorted(bars.shut_folders):
+        below = f"{folder}{os.sep}"
+        in_line = in_line.where(func.substr(jobs.c.target, 1, len(below)) != below)
+    # Jobs with mirrors say several hosts; of those combinations there are few, and they are met one after the other.
+    barred = bars.full_hosts | bars.resting_hosts
+    while (hosts := connection.execute(_past(in_line.with_only_columns(jobs.c.host), barred)).scalar()) is not None:
+        if not are_barred(hosts.split(" "), bars):
+            break
+        barred |= {hosts}
+    return _past(in_line, barred)
+
+
+def _past(in_line: Select[Any], barred: frozenset[str]) -> Select[Any]:
+    return in_line.where(jobs.c.host.not_in(sorted(barred))) if barred else in_line
 
 
 def _wake_the_due(connection: Connection, now: datetime) -> None:
@@ -319,7 +388,7 @@ def _row(job: Job) -> dict[str, Any]:
         "status": job.status,
         "machine": job.machine,
         "target": str(job.target),
-        "host": info.host,
+        "host": " ".join(hosts_of(info)),
         "haystack": f"{info.expected_filename} {info.model_type} {info.host}".lower(),
         "priority": job.priority,
         "not_before": job.not_before,

@@ -8,7 +8,20 @@ order.
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Index, Integer, MetaData, String, Table, desc, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    desc,
+    text,
+)
 
 metadata = MetaData()
 
@@ -27,7 +40,7 @@ jobs = Table(
     Column("status", String(16), nullable=False),
     Column("machine", String(64), nullable=False),
     Column("target", String, nullable=False),
-    Column("host", String, nullable=False),
+    Column("host", String, nullable=False),  # of all sources, each once, with spaces between; the first source's first
     Column("haystack", String, nullable=False),  # lower-case file name, folder and host, for search
     Column("priority", Integer, nullable=False),
     Column("not_before", String(32)),  # ISO-8601 of one length, so text order is time order
@@ -72,3 +85,15 @@ tallies = Table(
 flags = Table("flags", metadata, Column("name", String(64), primary_key=True))
 
 QUEUE_PAUSED = "queue_paused"
+
+# The digests of the pieces of files that were proven, for a later repair. They outlive the jobs.
+pieces = Table(
+    "pieces",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("piece_bytes", Integer, nullable=False),
+    Column("algorithm", String(16), nullable=False),
+    Column("digests", LargeBinary, nullable=False),
+    Column("noted_at", String(32), nullable=False),
+)

@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.text import public_url, safe_text
 from download_worker.web.origins import Credential
+from download_worker.web.proxies import PROXY_HINT
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
 MAX_EXPLANATION_CHARS = 300
+MAX_SECONDS_DIGITS = 18
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410, 451})
@@ -67,9 +69,13 @@ def check_head(headers: Headers, host: str) -> None:
         raise _lying(host, f"sends a head of {size} bytes")
 
 
+def is_redirect(status: int) -> bool:
+    return status in _REDIRECTS
+
+
 def redirect_target(status: int, headers: Headers, url: str) -> str | None:
     """Where to go on, or None when this is no redirect. Raises GiveUp(redirects) when it does not say where (H19)."""
-    if status not in _REDIRECTS:
+    if not is_redirect(status):
         return None
     location = headers.get("location", "").strip()
     if not location:
@@ -94,6 +100,8 @@ def refusal(
     if status in _BUSY:
         wait = retry_after_seconds(headers, now=now, cap_seconds=cap_seconds)
         return TryLater(Code.BUSY_HOST, message, retry_after_seconds=wait)
+    if status == 407:
+        return TryLater(Code.NO_CONNECTION, f"the proxy before {host} wants a login", hint=PROXY_HINT)
     if status == 408 or 500 <= status <= 599:
         return TryLater(Code.SERVER_ERROR, message)
     return GiveUp(Code.LYING_SERVER, f"{message}, which is no answer to our question", elsewhere=True)
@@ -105,18 +113,22 @@ def retry_after_seconds(headers: Headers, *, now: datetime, cap_seconds: float) 
     `Retry-After` holds seconds or an HTTP date (RFC 9110, 10.2.3). Hugging Face may leave it out and tell the seconds
     until its window ends in `RateLimit: "resolvers";r=0;t=112` (FACTS 5).
     """
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,18}", text):
-        return min(float(text), cap_seconds)
+    seconds = _asked_seconds(headers.get("retry-after", "").strip(), now)
     window = re.search(r";\s*r=0\s*;\s*t=([0-9]{1,9})\b", headers.get("ratelimit", ""))
-    if not text and window:
-        return min(float(window[1]), cap_seconds)
+    if seconds is None and window:
+        seconds = float(window[1])
+    return None if seconds is None else min(seconds, cap_seconds)
+
+
+def _asked_seconds(text: str, now: datetime) -> float | None:
+    if re.fullmatch(r"[0-9]+", text):
+        return float(text[:MAX_SECONDS_DIGITS])
     try:
         date = parsedate_to_datetime(text[:64])
     except ValueError:
         return None
     seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now.timestamp()
-    return min(max(seconds, 0.0), cap_seconds)
+    return max(seconds, 0.0)
 
 
 def _unauthorised(headers: Headers, asked: Asked, message: str) -> Trouble:

@@ -18,10 +18,12 @@ import urllib3.exceptions as pool
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.leash import Leash
 from download_worker.text import safe_text
+from download_worker.web.proxies import PROXY_HINT
 
 MAX_CAUSES = 32
 FAR_SIDE_ERRORS = (requests.RequestException, pool.HTTPError, http.client.HTTPException, OSError, ValueError)
 
+_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL
 _ENDED_EARLY = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _HEAD_TOO_LARGE = "got more than"  # how http.client begins when there are over 100 headers or 64 KiB in one line
 
@@ -58,19 +60,32 @@ def body_errors(host: str, leash: Leash) -> Iterator[None]:
 
 
 def _head_trouble(host: str, causes: tuple[BaseException, ...]) -> Trouble:
+    if _any(causes, requests.exceptions.ProxyError, pool.ProxyError) or _about_tunnel(causes):
+        return TryLater(Code.NO_CONNECTION, f"the proxy does not lead to {host}: {_said(causes)}", hint=PROXY_HINT)
     if _any(causes, *_ENDED_EARLY):
         return TryLater(Code.NO_CONNECTION, f"{host} hung up during the TLS handshake")
     if _any(causes, ssl.SSLError, ssl.CertificateError, pool.SSLError):
-        return GiveUp(Code.TLS, f"{host} cannot be trusted: {_said(causes)}", elsewhere=True)
+        return _distrust(host, causes)
     if _any(causes, pool.ReadTimeoutError, requests.Timeout, TimeoutError):
         return TryLater(Code.STALLED, f"{host} took the question and did not answer")
-    if _any(causes, requests.exceptions.ProxyError, pool.ProxyError):
-        return TryLater(Code.NO_CONNECTION, f"the proxy does not lead to {host}: {_said(causes)}")
     if _any(causes, pool.InvalidHeader) or any(_HEAD_TOO_LARGE in str(c) for c in causes):
         return GiveUp(Code.LYING_SERVER, f"{host} sends a head that is no honest one: {_said(causes)}", elsewhere=True)
     if _any(causes, ConnectionError, socket.gaierror):
         return TryLater(Code.NO_CONNECTION, f"{host} dropped the connection before it answered")
     return TryLater(Code.LYING_SERVER, f"{host} does not answer in HTTP as we know it")
+
+
+def _distrust(host: str, causes: tuple[BaseException, ...]) -> Trouble:
+    """Final, but for a certificate that only begins to hold later: then a clock is wrong, and most likely ours (C5)."""
+    said = f"{host} cannot be trusted: {_said(causes)}"
+    if any(getattr(cause, "verify_code", 0) == _NOT_YET_VALID for cause in causes):
+        return TryLater(Code.TLS, said, hint="check the clock of this machine; the worker tries again by itself")
+    return GiveUp(Code.TLS, said, elsewhere=True)
+
+
+def _about_tunnel(causes: tuple[BaseException, ...]) -> bool:
+    """http.client has no type for a proxy that answers CONNECT with anything but 200."""
+    return any(isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed") for cause in causes)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

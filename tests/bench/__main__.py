@@ -1,20 +1,22 @@
-"""`python -m tests.bench [--megabytes 1024] [--rounds 5]`: ledger and diagnosis, then one large file."""
+"""`python -m tests.bench`: the ledger, the diagnosis, and downloads beside the peers.
+
+Options are those of `tests.bench.download`; with `--scenarios` or `--quick` only the downloads.
+"""
 
 from __future__ import annotations
 
-import argparse
+import sys
 
-from tests.bench import diagnosis, download, ledger
+from tests.bench import diagnosis, ledger
+from tests.bench.download import __main__ as download
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("--megabytes", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    ledger.main()
-    diagnosis.main()
-    download.main(options.megabytes * 1024 * 1024, options.rounds)
+    options = download.parsed(sys.argv[1:])
+    if not options.scenarios and not options.quick:
+        ledger.main()
+        diagnosis.main()
+    sys.exit(0 if download.run(options) else 1)
 
 
 if __name__ == "__main__":

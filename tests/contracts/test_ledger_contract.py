@@ -14,7 +14,7 @@ from download_worker.database import open_engine
 from download_worker.errors import BadRequest, Code, IllegalMove, LostClaim
 from download_worker.jobs import moves
 from download_worker.jobs.job import Claim, Job, Lease, Progress, Result, Status, WorkerId
-from download_worker.jobs.ledger import Beat, Ledger, Order, Question
+from download_worker.jobs.ledger import Bars, Beat, Ledger, Order, Pieces, Question, Waiting
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.jobs.sql_ledger import SqlLedger
 from tests.jobs import make_info, make_job
@@ -34,8 +34,8 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     made.close()
 
 
-def claim(ledger: Ledger, clock: FakeClock, worker: WorkerId = ALICE, **options: frozenset[str]) -> Job | None:
-    return ledger.claim(worker, Lease.starting(clock.steady(), 60), clock.now(), **options)
+def claim(ledger: Ledger, clock: FakeClock, worker: WorkerId = ALICE, **bars: frozenset[str]) -> Job | None:
+    return ledger.claim(worker, Lease.starting(clock.steady(), 60), clock.now(), Bars(**bars))
 
 
 def claimed(ledger: Ledger, clock: FakeClock, worker: WorkerId = ALICE) -> Job:
@@ -128,6 +128,95 @@ def test_full_hosts_are_passed_over(ledger: Ledger, clock: FakeClock) -> None:
     assert job is not None
     assert job.model_info.host == "b.example"
     assert claim(ledger, clock, full_hosts=frozenset({"a.example"})) is None
+
+
+def test_full_hosts_are_those_where_a_job_begins_whatever_its_mirrors(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.add(make_job(info=make_info(download_url="https://a.example/1", mirrors=("https://b.example/1",))))
+    assert claim(ledger, clock, full_hosts=frozenset({"a.example"})) is None
+    assert claim(ledger, clock, full_hosts=frozenset({"b.example", "a.exampl"})) is not None
+
+
+def test_n11_jobs_of_resting_hosts_wait_but_those_that_have_another_host(ledger: Ledger, clock: FakeClock) -> None:
+    a, b, c = ("https://a.example/f", "https://b.example/f", "https://c.example/f")
+    plain, mirrored = make_job(info=make_info(download_url=a)), make_job(info=make_info(download_url=a, mirrors=(c, a)))
+    for job in (plain, mirrored):
+        ledger.add(job)
+    everybody = frozenset({"a.example", "b.example", "c.example"})
+    for resting in (everybody, everybody - {"b.example"}):
+        assert claim(ledger, clock, resting_hosts=resting) is None
+    assert ledger.next_in_line(clock.now(), Bars(resting_hosts=everybody)) is None
+    found = claim(ledger, clock, resting_hosts=frozenset({"a.example", "b.example"}))
+    assert found is not None
+    assert found.job_id == mirrored.job_id
+    assert claim(ledger, clock, resting_hosts=frozenset({"a.example"})) is None
+    assert claim(ledger, clock, resting_hosts=frozenset({"c.example", "example", "a"})) is not None
+    ledger.add(make_job(info=make_info(download_url=b)))
+    many = frozenset(f"h{number}.example" for number in range(500)) | {"b.example"}
+    assert claim(ledger, clock, resting_hosts=many) is None
+
+
+def test_d1_jobs_of_shut_folders_wait_and_no_others(ledger: Ledger, clock: FakeClock) -> None:
+    deep, beside = (
+        make_job(info=make_info(model_type="vae", subfolder="x")),
+        make_job(info=make_info(model_type="loras")),
+    )
+    ledger.add(deep)
+    ledger.add(make_job(info=make_info(model_type="vae_approx")))
+    ledger.add(beside)
+    shut = frozenset({str(deep.models_root / "vae"), str(beside.models_root / "lor")})
+    found = [claim(ledger, clock, shut_folders=shut) for _ in range(3)]
+    assert [job and job.model_info.model_type for job in found] == ["vae_approx", "loras", None]
+    assert claim(ledger, clock, shut_folders=frozenset({str(deep.models_root)})) is None
+    assert claimed(ledger, clock).job_id == deep.job_id
+
+
+def test_the_next_in_line_is_what_a_claim_would_take_and_stays_where_it_is(ledger: Ledger, clock: FakeClock) -> None:
+    assert ledger.next_in_line(clock.now()) is None
+    ledger.add(
+        make_job(info=make_info(download_url="https://a.example/1", mirrors=("https://c.example/1",)), priority=9)
+    )
+    ledger.add(make_job(info=make_info(download_url="https://b.example/1"), priority=3))
+    assert ledger.next_in_line(clock.now()) == Waiting(9, "a.example")
+    assert ledger.next_in_line(clock.now(), Bars(full_hosts=frozenset({"a.example"}))) == Waiting(3, "b.example")
+    assert claimed(ledger, clock).priority == 9
+    job = claimed(ledger, clock)
+    assert ledger.next_in_line(clock.now()) is None
+    ledger.change(job.claim, moves.put_off(clock.now() + timedelta(seconds=9), "later", "t"))
+    assert ledger.next_in_line(clock.now()) is None
+    clock.advance(9)
+    assert ledger.next_in_line(clock.now()) == Waiting(3, "b.example")
+    ledger.pause_queue(True)
+    assert ledger.next_in_line(clock.now()) is None
+
+
+def test_many_jobs_are_amended_at_once_and_those_that_cannot_be_stay_as_they_are(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    failed = []
+    for name in ("a.pt", "b.pt", "c.pt"):
+        ledger.add(make_job(info=make_info(name)))
+        failed.append(fail(ledger, claimed(ledger, clock), clock))
+    ledger.add(standing := make_job(info=make_info("b.pt")))
+    unknown = make_job().job_id
+    asked = [failed[0].job_id, failed[1].job_id, unknown, standing.job_id, failed[2].job_id]
+    amended = ledger.amend_all(asked, moves.retried("t"))
+    assert [job.job_id for job in amended] == [failed[0].job_id, failed[2].job_id]
+    assert [ledger.get(job.job_id).status for job in amended] == [Status.PENDING] * 2
+    assert ledger.get(failed[1].job_id) == failed[1]
+    assert ledger.get(standing.job_id) == standing
+    assert ledger.counts()[Status.FAILED] == 1
+    assert ledger.amend_all([], moves.retried("t")) == []
+
+
+def test_the_pieces_of_a_file_are_kept_by_its_digest_and_outlive_its_job(ledger: Ledger, clock: FakeClock) -> None:
+    digests = bytes(range(256)) * 2
+    assert ledger.pieces_of("a" * 64) is None
+    for size in (1, 5 * 2**40):
+        ledger.keep_pieces("a" * 64, size, digests, clock.now())
+    ledger.keep_pieces("b" * 64, 0, b"", clock.now())
+    ledger.prune(clock.now() + timedelta(days=9))
+    assert ledger.pieces_of("a" * 64) == Pieces(5 * 2**40, digests, 16 * 1024 * 1024, "xxh3_128")
+    assert ledger.pieces_of("b" * 64) == Pieces(0, b"")
 
 
 def test_paused_jobs_and_a_paused_queue_give_nothing(ledger: Ledger, clock: FakeClock) -> None:

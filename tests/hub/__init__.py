@@ -4,9 +4,11 @@
 ...     url = hub.publish("/lora.safetensors", SizedPattern(1_000_000), behaviour=BEHAVIOURS["rst_mid"].times(2))
 """
 
-from .behaviours import BEHAVIOURS, RETRY_AFTER, Behaviour, in_turn
+from . import lanes
+from .behaviours import RETRY_AFTER
 from .data import Blob, Data, FileData, SizedPattern, sha256_of
 from .hub import Hit, Hub
+from .wearing import BEHAVIOURS, Behaviour, in_turn
 
 __all__ = [
     "BEHAVIOURS",
@@ -19,5 +21,6 @@ __all__ = [
     "Hub",
     "SizedPattern",
     "in_turn",
+    "lanes",
     "sha256_of",
 ]

@@ -8,9 +8,9 @@ import signal
 import threading
 from pathlib import Path
 
-from .behaviours import BEHAVIOURS, Behaviour
 from .data import FileData
 from .hub import Hub
+from .wearing import BEHAVIOURS, Behaviour
 
 
 def main() -> None:

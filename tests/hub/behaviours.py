@@ -1,20 +1,21 @@
-"""How a host misbehaves: a Behaviour is a frozen value that changes the question before the answer, or the answer.
+"""How a host misbehaves, the classics: connection, ranges and validators, length, content, status, redirects, head.
 
-A behaviour is worn as it is (`rst_mid`), with other parameters (`rst_mid(after_bytes=1000)`), for some requests only
-(`s503.times(2)`, `etag_changed.after_request(3)`, `s403.on("HEAD")`), or together with others (`[etag_changed,
-rst_mid.times(1)]`, applied from left to right). `BEHAVIOURS` holds every one by the name that FAULTS.md gives it.
+What only a client with several connections, or with one that is kept, can fall over is in `lanes.py`; how behaviours
+are worn and put together stands in `wearing.py`. Each is known to `BEHAVIOURS` by the name that FAULTS.md gives it.
 """
 
 import gzip
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import quote
 
-from .data import EMPTY, Blob, Data, Flipped, SizedPattern
-from .honest import Item, asked_range, honest
-from .messages import Ending, Reply, Request, text_reply
+from .data import EMPTY, Blob, Data, Flipped, Repeated, SizedPattern
+from .messages import Ending, Reply, text_reply
+from .wearing import BEHAVIOURS as BEHAVIOURS
+from .wearing import Behaviour as Behaviour
+from .wearing import Turn as Turn
+from .wearing import in_turn as in_turn
+from .wearing import listed, on_reply, on_turn
 
 ENDLESS_BYTES = 1 << 30
 """As good as endless, and still no danger to the disk of who forgets to stop reading."""
@@ -22,102 +23,6 @@ ENDLESS_BYTES = 1 << 30
 SEED_OF_ANOTHER_VERSION = 2_000_003
 SMUGGLED = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Just a moment...</h1></body></html>\n"
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One request on its way to its answer; `number` counts the requests for this path from 1."""
-
-    request: Request
-    item: Item
-    number: int = 1
-
-    @property
-    def asked(self) -> tuple[int, int] | None:
-        return asked_range(self.request, self.item.data.size)
-
-
-def _same_turn(turn: Turn) -> Turn:
-    return turn
-
-
-def _same_reply(turn: Turn, reply: Reply) -> Reply:
-    return reply
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """One way to misbehave: `before` changes the Turn, `after` the Reply. Called, it takes other parameters."""
-
-    name: str
-    before: Callable[..., Turn] = _same_turn
-    after: Callable[..., Reply] = _same_reply
-    parameters: tuple[tuple[str, Any], ...] = ()
-    first: int = 1
-    last: int | None = None
-    method: str | None = None
-
-    def __call__(self, **parameters: Any) -> "Behaviour":
-        act = self.after if self.before is _same_turn else self.before
-        unknown = parameters.keys() - inspect.signature(act).parameters.keys()
-        if unknown:
-            raise TypeError(f"{self.name} knows no {', '.join(sorted(unknown))}")
-        return replace(self, parameters=tuple((dict(self.parameters) | parameters).items()))
-
-    def times(self, count: int) -> "Behaviour":
-        """Only the first so many requests."""
-        return replace(self, last=self.first + count - 1)
-
-    def after_request(self, count: int) -> "Behaviour":
-        """Only what comes after the first so many requests."""
-        return replace(self, first=count + 1)
-
-    def on(self, method: str) -> "Behaviour":
-        """Only this method, and only its requests count."""
-        return replace(self, method=method)
-
-    def applies(self, method: str, seen: Mapping[str, int]) -> bool:
-        """Whether it is worn for this request; `seen` counts the requests per method, this one included."""
-        if self.method not in (None, method):
-            return False
-        number = sum(seen.values()) if self.method is None else seen[method]
-        return self.first <= number and (self.last is None or number <= self.last)
-
-
-Worn = Behaviour | Sequence[Behaviour] | None
-
-
-def in_turn(*behaviours: Behaviour) -> tuple[Behaviour, ...]:
-    """The first behaviour for the first request, the second for the second, then honesty."""
-    return tuple(replace(each, first=number, last=number) for number, each in enumerate(behaviours, 1))
-
-
-def answer(turn: Turn, worn: Iterable[Behaviour]) -> Reply:
-    """What a host that wears these behaviours sends."""
-    worn = tuple(worn)
-    for each in worn:
-        turn = each.before(turn, **(dict(each.parameters) if each.before is not _same_turn else {}))
-    reply = honest(turn.request, turn.item)
-    for each in worn:
-        reply = each.after(turn, reply, **(dict(each.parameters) if each.after is not _same_reply else {}))
-    return reply
-
-
-BEHAVIOURS: dict[str, Behaviour] = {}
-
-
-def _listed(behaviour: Behaviour, name: str | None = None) -> Behaviour:
-    named = replace(behaviour, name=name or behaviour.name)
-    BEHAVIOURS[named.name] = named
-    return named
-
-
-def on_turn(act: Callable[..., Turn]) -> Behaviour:
-    return _listed(Behaviour(act.__name__, before=act))
-
-
-def on_reply(act: Callable[..., Reply]) -> Behaviour:
-    return _listed(Behaviour(act.__name__, after=act))
 
 
 # --- the connection ---
@@ -199,8 +104,8 @@ def etag_changed_no_ifrange(turn: Turn, data: Data | None = None) -> Turn:
     return replace(changed, request=changed.request.without("if-range"))
 
 
-etag_changed = _listed(etag_changed.after_request(1))
-etag_changed_no_ifrange = _listed(etag_changed_no_ifrange.after_request(1))
+etag_changed = listed(etag_changed.after_request(1))
+etag_changed_no_ifrange = listed(etag_changed_no_ifrange.after_request(1))
 
 
 @on_turn
@@ -218,10 +123,10 @@ def always_416(turn: Turn, reply: Reply, content_range: bool = False) -> Reply:
     """Refuses every range; only a request without one gets the file."""
     if turn.asked is None:
         return reply
-    return _refused(416, *((("Content-Range", f"bytes */{turn.item.data.size}"),) if content_range else ()))
+    return refused(416, *((("Content-Range", f"bytes */{turn.item.data.size}"),) if content_range else ()))
 
 
-always_416_with_total = _listed(always_416(content_range=True), "always_416_with_total")
+always_416_with_total = listed(always_416(content_range=True), "always_416_with_total")
 
 
 # --- the length of the body ---
@@ -305,7 +210,7 @@ def extra_bytes_keepalive(turn: Turn, reply: Reply, extra: bytes = SMUGGLED) -> 
 
 @on_reply
 def gzip_encoded(turn: Turn, reply: Reply) -> Reply:
-    packed = gzip.compress(reply.body.read(0, reply.body.size), mtime=0)
+    packed = gzip.compress(reply.body.read(0, reply.body.size), compresslevel=1, mtime=0)
     return reply.with_body(Blob(packed)).with_header("Content-Encoding", "gzip")
 
 
@@ -348,7 +253,7 @@ RETRY_AFTER: Mapping[str, str] = {
 }
 
 
-def _refused(status: int, *headers: tuple[str, str]) -> Reply:
+def refused(status: int, *headers: tuple[str, str]) -> Reply:
     return Reply(status, headers) if status in (204, 304) else text_reply(status, f"{status}\n", *headers)
 
 
@@ -357,9 +262,9 @@ def _status(status: int, *headers: tuple[str, str], retry_after: str | None = No
 
     def act(turn: Turn, reply: Reply, retry_after: str | None = retry_after) -> Reply:
         told = () if retry_after is None else (("Retry-After", retry_after),)
-        return _refused(status, *headers, *told)
+        return refused(status, *headers, *told)
 
-    return _listed(Behaviour(f"s{status}", after=act))
+    return listed(Behaviour(f"s{status}", after=act))
 
 
 s204 = _status(204)
@@ -370,9 +275,9 @@ s404 = _status(404)
 s410 = _status(410)
 s451 = _status(451)
 s429 = _status(429, retry_after=RETRY_AFTER["seconds"])
-s429_huge = _listed(s429(retry_after=RETRY_AFTER["huge"]), "s429_huge")
-s429_date = _listed(s429(retry_after=RETRY_AFTER["date"]), "s429_date")
-s429_garbage = _listed(s429(retry_after=RETRY_AFTER["garbage"]), "s429_garbage")
+s429_huge = listed(s429(retry_after=RETRY_AFTER["huge"]), "s429_huge")
+s429_date = listed(s429(retry_after=RETRY_AFTER["date"]), "s429_date")
+s429_garbage = listed(s429(retry_after=RETRY_AFTER["garbage"]), "s429_garbage")
 s500 = _status(500)
 s502 = _status(502)
 s503 = _status(503)
@@ -381,7 +286,7 @@ s503 = _status(503)
 @on_reply
 def s416(turn: Turn, reply: Reply) -> Reply:
     """Refuses every request as if it were a range that cannot be satisfied, and tells the true size."""
-    return _refused(416, ("Content-Range", f"bytes */{turn.item.data.size}"))
+    return refused(416, ("Content-Range", f"bytes */{turn.item.data.size}"))
 
 
 # --- redirects ---
@@ -390,21 +295,21 @@ def s416(turn: Turn, reply: Reply) -> Reply:
 @on_reply
 def redirect(turn: Turn, reply: Reply, to: str = "/elsewhere", status: int = 302) -> Reply:
     """To a path or an address; the headers of the published file go with it, as Hugging Face sends its digest."""
-    return _refused(status, *turn.item.headers, ("Location", to))
+    return refused(status, *turn.item.headers, ("Location", to))
 
 
 @on_reply
 def redirect_loop(turn: Turn, reply: Reply, status: int = 302) -> Reply:
     """To itself, each time under a new query."""
-    return _refused(status, ("Location", f"{quote(turn.request.path)}?hop={turn.number}"))
+    return refused(status, ("Location", f"{quote(turn.request.path)}?hop={turn.number}"))
 
 
 @on_reply
 def redirect_no_location(turn: Turn, reply: Reply, status: int = 302) -> Reply:
-    return _refused(status)
+    return refused(status)
 
 
-redirect_bad = _listed(redirect(to="file:///etc/passwd"), "redirect_bad")
+redirect_bad = listed(redirect(to="file:///etc/passwd"), "redirect_bad")
 
 
 # --- the head ---
@@ -417,7 +322,7 @@ def header_bomb(turn: Turn, reply: Reply, count: int = 20_000) -> Reply:
 
 @on_reply
 def header_endless_line(turn: Turn, reply: Reply, size: int = ENDLESS_BYTES) -> Reply:
-    return replace(reply, head=_Repeated(b"HTTP/1.1 200 OK\r\nX-Endless: ", size), body=EMPTY, ending=Ending.CLOSE)
+    return replace(reply, head=Repeated(b"x", size, b"HTTP/1.1 200 OK\r\nX-Endless: "), body=EMPTY, ending=Ending.CLOSE)
 
 
 @on_reply
@@ -429,14 +334,3 @@ def http09(turn: Turn, reply: Reply) -> Reply:
 def bad_status_line(turn: Turn, reply: Reply, line: bytes = b"HTTP/1.1 two hundred OK") -> Reply:
     rest = reply.head_bytes().split(b"\r\n", 1)[1]
     return replace(reply, status=0, head=Blob(line + b"\r\n" + rest), ending=Ending.CLOSE)
-
-
-@dataclass(frozen=True)
-class _Repeated:
-    """A beginning and then one letter for ever."""
-
-    beginning: bytes
-    size: int
-
-    def read(self, start: int, stop: int) -> bytes:
-        return self.beginning[start:stop].ljust(min(stop, self.size) - start, b"x")

@@ -71,6 +71,8 @@ class Connection:
 
         `note` gets the number of body bytes handed to the socket, `speed` (bytes per second) is asked again and again.
         """
+        if reply.delay_seconds:
+            self._closing.wait(reply.delay_seconds)
         self._send_head(reply, speed)
         cut = reply.body.size if reply.cut is None else min(reply.cut, reply.body.size)
         self._send_body(reply, 0, cut, note, speed)
@@ -102,7 +104,8 @@ class Connection:
         if reply.head is None:
             self._sock.sendall(reply.head_bytes())
         else:
-            self._send_body(Reply(0, body=reply.head), 0, reply.head.size, lambda count: None, speed)
+            head = Reply(0, body=reply.head, bytes_per_second=reply.bytes_per_second)
+            self._send_body(head, 0, reply.head.size, lambda count: None, speed)
 
     def _send_body(
         self, reply: Reply, position: int, stop: int, note: Callable[[int], None], speed: Callable[[], float | None]

@@ -117,6 +117,39 @@ class Flipped:
         return bytes(content)
 
 
+@dataclass(frozen=True)
+class Joined:
+    """One after the other."""
+
+    first: Data
+    second: Data
+
+    @property
+    def size(self) -> int:
+        return self.first.size + self.second.size
+
+    def read(self, start: int, stop: int) -> bytes:
+        middle = self.first.size
+        return self.first.read(start, stop) + self.second.read(max(0, start - middle), max(0, stop - middle))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The same few bytes again and again, after a beginning."""
+
+    pattern: bytes
+    size: int
+    beginning: bytes = b""
+
+    def read(self, start: int, stop: int) -> bytes:
+        stop, skipped = min(stop, self.size), max(0, start - len(self.beginning))
+        offset = skipped % len(self.pattern)
+        head = self.beginning[start:stop]
+        missing = max(0, stop - start - len(head))
+        times = -(-(offset + missing) // len(self.pattern))
+        return head + (self.pattern * times)[offset : offset + missing]
+
+
 def sha256_of(data: Data) -> str:
     digest = hashlib.sha256()
     for start in range(0, data.size, PIECE_BYTES):

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from zlib import crc32
 
-from .behaviours import Behaviour, Turn, Worn, answer
 from .connection import Connection
 from .data import Blob, Data, SizedPattern, sha256_of
 from .honest import Item, honest
 from .loopback import Loopback
 from .messages import Reply, Request
+from .wearing import Behaviour, Turn, Worn, answer, together, worn_for
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,27 @@ class Hit:
 
 @dataclass
 class Shelf:
-    """A published file, what its host wears, and the requests per method since it put that on."""
+    """A published file, what its host may wear, and what it counts since it put that on.
+
+    `seen` counts requests per method, `asked` per target, `worn` what was worn by its place in the wardrobe.
+    """
 
     item: Item
-    worn: tuple[Behaviour, ...] = ()
+    wardrobe: tuple[Behaviour, ...] = ()
     seen: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    worn: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass
+class Traffic:
+    """One connection: how many requests it made, and how many body bytes it got."""
+
+    requests: int = 0
+    sent_bytes: int = 0
+
+
+NOT_KNOWN_YET = 1 << 62
 
 
 class Hub(Loopback):
@@ -64,6 +80,8 @@ class Hub(Loopback):
         self._log_path = log_path
         self._shelves: dict[str, Shelf] = {}
         self._hits: list[Hit] = []
+        self._due_bytes: dict[int, int] = {}
+        """Answers under way, by the place of their hit: the body bytes after which they are over for the client."""
         super().__init__(port, ssl_context, host)
 
     def publish(
@@ -85,16 +103,15 @@ class Hub(Loopback):
             told += (("X-Linked-ETag", f'"{sha256_of(held)}"'), ("X-Linked-Size", str(held.size)))
         item = Item(held, _strong_etag(held) if etag == "strong" else etag, last_modified, content_type, told)
         with self._changed:
-            self._shelves[_rooted(path)] = Shelf(item, _together(behaviour))
+            self._shelves[_rooted(path)] = Shelf(item, together(behaviour))
         return self.url(path)
 
     def behave(self, path: str, behaviour: Worn, times: int | None = None) -> None:
         """Misbehave so at this path from now on, or so many times; None is honest again. KeyError if unpublished."""
-        worn = _together(behaviour)
+        worn = together(behaviour)
+        wardrobe = worn if times is None else tuple(each.times(times) for each in worn)
         with self._changed:
-            shelf = self._shelves[_rooted(path)]
-            shelf.worn = worn if times is None else tuple(each.times(times) for each in worn)
-            shelf.seen.clear()
+            self._shelves[_rooted(path)] = Shelf(self._shelves[_rooted(path)].item, wardrobe)
 
     @property
     def hits(self) -> list[Hit]:
@@ -114,54 +131,82 @@ class Hub(Loopback):
             self._hits.clear()
 
     def _converse(self, connection: Connection) -> None:
-        alive = True
+        alive, traffic = True, Traffic()
         for request in connection.requests():
-            reply = self._reply(request)
-            if request.method == "HEAD":
-                reply = reply.bodiless()
-            number = self._open_hit(request, reply, connection)
+            traffic.requests += 1
+            number = self._open_hit(request, connection)
             try:
-                alive = connection.deliver(reply, partial(self._count, number), lambda: self.bytes_per_second)
+                reply = self._reply(request, number, traffic)
+                note = partial(self._count, number, traffic)
+                alive = connection.deliver(reply, note, lambda: self.bytes_per_second)
             finally:
                 self._close_hit(number)
             if not alive or request.last_of_connection():
                 return
 
-    def _reply(self, request: Request) -> Reply:
+    def _reply(self, request: Request, number: int, traffic: Traffic) -> Reply:
+        reply = self._chosen(request, number, traffic)
+        if request.method == "HEAD":
+            reply = reply.bodiless()
+        with self._changed:
+            self._hits[number] = replace(self._hits[number], status=reply.status, first_byte=reply.first_byte)
+            self._due_bytes[number] = reply.body.size
+        return reply
+
+    def _chosen(self, request: Request, number: int, traffic: Traffic) -> Reply:
         with self._changed:
             shelf = self._shelves.get(request.path)
             if shelf is None:
                 return honest(request, None)
             shelf.seen[request.method] += 1
-            turn = Turn(request, shelf.item, shelf.seen.total())
-            worn = [each for each in shelf.worn if each.applies(request.method, shelf.seen)]
+            shelf.asked[request.target] += 1
+            turn = Turn(
+                request,
+                shelf.item,
+                number=shelf.seen.total(),
+                connection=self._hits[number].connection,
+                nth_on_connection=traffic.requests,
+                connection_bytes=traffic.sent_bytes,
+                busy=self._busy(request.path),
+                repeats=shelf.asked[request.target],
+            )
+            worn = worn_for(turn, shelf.wardrobe, shelf.seen, shelf.worn)
         return answer(turn, worn)
 
-    def _open_hit(self, request: Request, reply: Reply, connection: Connection) -> int:
+    def _busy(self, path: str) -> int:
+        """Answers for this path that their clients do not have to the last byte yet; the caller holds the books."""
+        under_way = ((self._hits[number], due) for number, due in self._due_bytes.items())
+        return sum(hit.path == path and hit.bytes_sent < due for hit, due in under_way)
+
+    def _open_hit(self, request: Request, connection: Connection) -> int:
+        """Nothing of the answer is decided yet: its hit has no status, no first byte and no end."""
         hit = Hit(
             request.method,
             request.target,
             request.path,
             request.query,
             request.headers,
-            reply.status,
-            reply.first_byte,
-            connection.number,
-            time.monotonic(),
+            status=0,
+            first_byte=0,
+            connection=connection.number,
+            started=time.monotonic(),
         )
         with self._changed:
             self._hits.append(hit)
+            self._due_bytes[len(self._hits) - 1] = NOT_KNOWN_YET
             self._changed.notify_all()
             return len(self._hits) - 1
 
-    def _count(self, number: int, count: int) -> None:
+    def _count(self, number: int, traffic: Traffic, count: int) -> None:
         with self._changed:
+            traffic.sent_bytes += count
             hit = self._hits[number]
             self._hits[number] = replace(hit, bytes_sent=hit.bytes_sent + count)
             self._changed.notify_all()
 
     def _close_hit(self, number: int) -> None:
         with self._changed:
+            del self._due_bytes[number]
             hit = self._hits[number] = replace(self._hits[number], ended=time.monotonic())
             if self._log_path is not None:
                 with self._log_path.open("a", encoding="utf-8") as log:
@@ -171,12 +216,6 @@ class Hub(Loopback):
 
 def _rooted(path: str) -> str:
     return "/" + path.lstrip("/")
-
-
-def _together(behaviour: Worn) -> tuple[Behaviour, ...]:
-    if behaviour is None:
-        return ()
-    return (behaviour,) if isinstance(behaviour, Behaviour) else tuple(behaviour)
 
 
 def _strong_etag(data: Data) -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from download_worker.clock import FakeClock
 from download_worker.database import open_engine
-from download_worker.errors import BadRequest, Code, Refused, Trouble
+from download_worker.errors import BadRequest, Code, Refused, Trouble, TryLater
 from download_worker.jobs import counter as counter_module
 from download_worker.jobs import moves
 from download_worker.jobs.bell import MemoryBell
 from download_worker.jobs.counter import MAX_MIRRORS, MAX_PRIORITY, Counter
-from download_worker.jobs.job import Job, Lease, ModelInfo, Result, Status, WorkerId
+from download_worker.jobs.job import Job, JobId, Lease, ModelInfo, Result, Status, WorkerId
 from download_worker.jobs.ledger import Ledger, Question
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.jobs.sql_ledger import SqlLedger
@@ -272,16 +272,50 @@ def test_q7_a_job_that_fails_again_at_once_is_retried_once(house: House, monkeyp
     for number in range(3):
         house.submit(make_info(f"m{number}.pt"))
         house.fail_next()
-    retry = Counter.retry
+    amend_all = house.ledger.amend_all
 
-    def retry_and_fail_at_once(counter: Counter, job_id: str) -> Job:
-        job = retry(counter, job_id)
-        house.fail_next()
-        assert job.attempts < 3, "retried again and again"
-        return job
+    def amend_and_fail_at_once(job_ids: Sequence[JobId], move: moves.Move) -> Sequence[Job]:
+        amended = amend_all(job_ids, move)
+        for job in amended:
+            house.fail_next()
+            assert job.attempts < 3, "retried again and again"
+        return amended
 
-    monkeypatch.setattr(Counter, "retry", retry_and_fail_at_once)
+    monkeypatch.setattr(house.ledger, "amend_all", amend_and_fail_at_once)
+    monkeypatch.setattr(counter_module, "PAGE_JOBS", 2)
     assert len(house.counter.retry_failed()) == 3
+
+
+def test_many_failed_jobs_are_retried_in_few_transactions_and_with_few_rings(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counter_module, "PAGE_JOBS", 2)
+    for number in range(5):
+        house.submit(make_info(f"m{number}.pt"))
+        house.fail_next()
+    house.rung()
+    batches: list[int] = []
+    amend_all = house.ledger.amend_all
+
+    def count(job_ids: Sequence[JobId], move: moves.Move) -> Sequence[Job]:
+        batches.append(len(job_ids))
+        return amend_all(job_ids, move)
+
+    monkeypatch.setattr(house.ledger, "amend_all", count)
+    assert len(house.counter.retry_failed()) == 5
+    assert batches == [2, 2, 1]
+    assert len(house.rung()) == 3
+
+
+def test_d12_nothing_is_handed_in_for_a_volume_that_is_not_there(house: House) -> None:
+    def gone(folder: Path) -> None:
+        raise TryLater(Code.UNMOUNTED, f"the volume of {folder} is not mounted")
+
+    counter = Counter(house.ledger, MemoryBell(), house.clock, lambda url: None, gone)
+    with pytest.raises(TryLater) as refused:
+        counter.submit(make_info("x.pt"), house.root)
+    assert str(house.root / "loras") in refused.value.message
+    assert house.ledger.jobs() == []
 
 
 def test_pause_resume_cancel_and_the_queue(house: House) -> None:

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, text
 
 from download_worker.clock import FakeClock
 from download_worker.database import HEAD, MIGRATIONS, _switch_to_wal, open_engine, reading, snapshot, writing
 from download_worker.errors import BadRequest, Code, GiveUp, TryLater
 from download_worker.jobs import moves
-from download_worker.jobs.job import Lease, WorkerId
+from download_worker.jobs.job import Lease, Status, WorkerId
+from download_worker.jobs.ledger import Bars
 from download_worker.jobs.sql_ledger import SqlLedger
 from download_worker.jobs.tables import metadata
 from tests.jobs import make_job
@@ -72,7 +74,8 @@ def test_t26_the_ledger_and_its_companions_are_for_its_user_alone(path: Path) ->
     finally:
         os.umask(former)
     engine.dispose()
-    assert modes == {"doctor.db": 0o600, "doctor.db-wal": 0o600, "doctor.db-shm": 0o600}
+    names = ("doctor.db", "doctor.db-wal", "doctor.db-shm", "doctor.db.was-here")
+    assert modes == dict.fromkeys(names, 0o600)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
@@ -115,7 +118,7 @@ def _indexes(connection: Any) -> dict[str, str]:
 def test_p14_an_opened_ledger_is_at_the_newest_version_and_opens_again(path: Path, engine: Engine) -> None:
     with reading(engine) as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == HEAD
-        assert set(inspect(connection).get_table_names()) == {"jobs", "tallies", "flags", "alembic_version"}
+        assert set(inspect(connection).get_table_names()) == {"jobs", "tallies", "flags", "pieces", "alembic_version"}
     open_engine(f"sqlite:///{path}").dispose()
 
 
@@ -126,6 +129,41 @@ def test_p14_a_ledger_of_a_newer_version_is_refused_and_stays_as_it_is(path: Pat
     assert "newer" in refused(path).hint
     with reading(engine) as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
+
+
+def old_ledger(path: Path) -> None:
+    """As the first release left it, with a job that waits, one that ended, and a paused queue."""
+    path.parent.mkdir()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    with sqlite3.connect(path) as rows:
+        rows.executescript((Path(__file__).parent / "ledger_0001.sql").read_text(encoding="utf-8"))
+    rows.close()
+
+
+def test_p14_a_ledger_of_the_first_release_is_brought_up_with_its_jobs(path: Path) -> None:
+    old_ledger(path)
+    ledger = SqlLedger(open_engine(f"sqlite:///{path}"))
+    waiting, ended = ledger.jobs()
+    assert (waiting.status, waiting.model_info.mirrors, waiting.tries) == (Status.PENDING, ("https://b.example/f",), 2)
+    assert (ended.status, ended.result.code) == (Status.FAILED, "not_found")
+    assert ledger.counts()[Status.FAILED] == 1
+    ledger.keep_pieces("a" * 64, 1, b"digests", FakeClock().now())
+    clock = FakeClock()
+    clock.advance(1)
+    resting = Bars(resting_hosts=frozenset({"a.example"}))
+    assert ledger.claim(WorkerId("worker-1-a"), Lease.starting(clock.steady(), 60), clock.now(), resting) is None
+    ledger.amend(waiting.job_id, moves.prioritised(3, "t"))  # with any change the row learns of its mirrors
+    assert ledger.claim(WorkerId("worker-1-a"), Lease.starting(clock.steady(), 60), clock.now(), resting) is not None
+    ledger.close()
+    again = SqlLedger(open_engine(f"sqlite:///{path}"))
+    assert again.pieces_of("a" * 64) is not None
+    again.close()
 
 
 def test_p14_a_migration_that_fails_halfway_leaves_nothing_behind(path: Path) -> None:

@@ -13,19 +13,25 @@ from typing import Any, cast
 
 import pytest
 
+from download_worker.anchor import LedgerLost
+from download_worker.ballast import Ballast
 from download_worker.clock import FakeClock
+from download_worker.database import open_engine
 from download_worker.engines import local
 from download_worker.engines.local import LocalEngine
 from download_worker.errors import Code, LostClaim, TryLater
+from download_worker.hosts import Hosts
 from download_worker.jobs import moves
 from download_worker.jobs.bell import MemoryBell
 from download_worker.jobs.job import Job, JobId, Lease, Result, Status, WorkerId
-from download_worker.jobs.ledger import Holding
+from download_worker.jobs.ledger import NO_BARS, Bars, Holding
 from download_worker.jobs.memory_ledger import MemoryLedger
+from download_worker.jobs.sql_ledger import SqlLedger
 from download_worker.leash import Leash
 from download_worker.owners import Owners
 from download_worker.quarantine import Quarantine
 from download_worker.settings import Settings
+from download_worker.volumes import Volumes
 from download_worker.workshop import Workshop
 from tests.jobs import make_info, make_job
 
@@ -46,6 +52,11 @@ class Bench:
     started: dict[JobId, Job] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     let_go: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.hosts = Hosts(self.clock, roll=lambda: 1.0)
+        self.volumes = Volumes(self.clock, reserve_bytes=0)
+        self.ballast = Ballast(self.home / "state" / "ballast", 4096)
 
     @property
     def dead(self) -> WorkerId:
@@ -87,13 +98,16 @@ class Bench:
             clock: FakeClock
             ledger: MemoryLedger
             quarantine: Quarantine
+            hosts: Hosts
+            volumes: Volumes
 
             def at(self) -> str:
                 return "2026-01-01T00:00:00.000Z"
 
         monkeypatch.setattr(local, "process", self.process)
-        shop = cast(Workshop, Shop(self.settings, self.clock, self.ledger, Quarantine(self.home / "state")))
-        engine = LocalEngine(shop, self.bell, self.owners)
+        quarantine = Quarantine(self.home / "state")
+        shop = cast(Workshop, Shop(self.settings, self.clock, self.ledger, quarantine, self.hosts, self.volumes))
+        engine = LocalEngine(shop, self.bell, self.owners, self.ballast)
         thread = threading.Thread(target=engine.run)
         thread.start()
         try:
@@ -352,3 +366,169 @@ def test_drain_does_not_say_well_when_a_job_failed_in_its_hands_or_was_taken_bac
     bench.hand_in()
     assert not LocalEngine(engine._shop, bench.bell, bench.owners).run(drain=True)
     assert LocalEngine(engine._shop, bench.bell, bench.owners).run(drain=True), "old failures are not counted again"
+
+
+# priority
+
+
+def running_jobs(bench: Bench) -> set[JobId]:
+    return {job.job_id for job in bench.ledger.jobs() if job.worker is not None}
+
+
+def test_a_more_urgent_job_takes_the_place_of_the_least_urgent_one_which_loses_no_try(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.jobs = 2
+    low, middle = bench.hand_in(priority=-1), bench.hand_in(priority=5)
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: running_jobs(bench) == {low.job_id, middle.job_id})
+        urgent = bench.hand_in(priority=9)
+        bench.wait_until(lambda: running_jobs(bench) == {middle.job_id, urgent.job_id})
+        back = bench.ledger.get(low.job_id)
+        assert (back.status, back.tries, back.not_before) == (Status.PENDING, 0, None)
+        assert "Makes way" in back.history[-1].event
+        bench.let_go.set()
+        bench.wait_until(lambda: bench.ledger.unfinished() == 0)
+    assert bench.ledger.get(low.job_id).tries == 1
+
+
+def test_a_job_of_equal_priority_waits_for_its_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.jobs = 1
+    first = bench.hand_in(priority=5)
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: first.job_id in bench.started)
+        second = bench.hand_in(priority=5)
+        bench.hand_in(priority=4)
+        for _ in range(20):
+            bench.bell.wake()
+            threading.Event().wait(0.005)
+        assert running_jobs(bench) == {first.job_id}
+        assert bench.ledger.get(first.job_id).attempts == 1
+        bench.ledger.amend(second.job_id, moves.prioritised(6, "t"))
+        bench.bell.wake()
+        bench.wait_until(lambda: running_jobs(bench) == {second.job_id})
+
+
+def test_a_running_job_that_was_made_more_urgent_keeps_its_place(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.jobs = 2
+    one, two = bench.hand_in(), bench.hand_in()
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: len(bench.started) == 2)
+        bench.ledger.amend(two.job_id, moves.prioritised(9, "t"))
+        urgent = bench.hand_in(priority=5)
+        bench.wait_until(lambda: running_jobs(bench) == {two.job_id, urgent.job_id})
+    assert bench.ledger.get(one.job_id).attempts == 1
+
+
+def test_a_job_that_is_being_verified_does_not_make_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.jobs = 1
+    nearly_done = bench.hand_in()
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: nearly_done.job_id in bench.started)
+        bench.ledger.change(bench.ledger.get(nearly_done.job_id).claim, moves.verifying("v", 1, "t"))
+        bench.hand_in(priority=9)
+        for _ in range(20):
+            bench.bell.wake()
+            threading.Event().wait(0.005)
+        assert running_jobs(bench) == {nearly_done.job_id}
+
+
+def test_an_urgent_job_of_a_full_host_takes_a_place_at_that_host_and_at_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.jobs, bench.jobs_per_host = 2, 1
+    elsewhere = bench.hand_in(info=make_info(download_url="https://two.example/x"), priority=-9)
+    here = bench.hand_in(info=make_info(download_url="https://one.example/x"))
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: len(bench.started) == 2)
+        urgent = bench.hand_in(info=make_info(download_url="https://one.example/y"), priority=1)
+        bench.wait_until(lambda: running_jobs(bench) == {elsewhere.job_id, urgent.job_id})
+    assert bench.ledger.get(here.job_id).status is Status.PENDING
+
+
+# the ledger itself
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps an open file where it is")
+def test_q9_a_worker_whose_ledger_is_gone_says_so_and_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bench.home / "doctor.db"
+    bench.ledger = cast(MemoryLedger, SqlLedger(open_engine(f"sqlite:///{path}")))
+    job = bench.hand_in()
+    told: list[Exception] = []
+    run = LocalEngine.run
+
+    def run_and_tell(engine: LocalEngine, *, drain: bool = False) -> bool:
+        try:
+            return run(engine, drain=drain)
+        except LedgerLost as lost:
+            told.append(lost)
+            return False
+
+    monkeypatch.setattr(LocalEngine, "run", run_and_tell)
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: job.job_id in bench.started)
+        path.unlink()
+        bench.wait_until(lambda: bool(told))
+    assert str(path) in str(told[0])
+    bench.ledger.close()
+
+
+def test_d2_a_job_whose_end_could_not_be_recorded_loses_no_try_and_the_ballast_makes_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = [TryLater(Code.DISK_FULL, "no space left for the ledger")] * 5
+
+    def process(job: Job, shop: Workshop, leash: Leash) -> Job:
+        if full:
+            raise full.pop()
+        return bench.process(job, shop, leash)
+
+    bench.let_go.set()
+    job = bench.hand_in()
+    with bench.running(monkeypatch):
+        monkeypatch.setattr(local, "process", process)
+        bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
+    assert bench.ledger.get(job.job_id).tries == 1
+    assert not (bench.home / "state" / "ballast").exists()
+
+
+def test_d2_a_full_ledger_stops_no_worker(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = [TryLater(Code.DISK_FULL, "no space left for the ledger")] * 3
+
+    class FullLedger(MemoryLedger):
+        def claim(self, worker: WorkerId, lease: Lease, now: datetime, bars: Bars = NO_BARS) -> Job | None:
+            if full:
+                raise full.pop()
+            return super().claim(worker, lease, now, bars)
+
+    monkeypatch.setattr(local, "SHORT_OF_LEDGER_SECONDS", 0.01)
+    bench.ledger = FullLedger()
+    bench.let_go.set()
+    with bench.running(monkeypatch):
+        job = bench.hand_in()
+        bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
+    assert not (bench.home / "state" / "ballast").exists()
+
+
+def test_an_answer_is_heard_while_its_download_still_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs that wait for a host go on with the first bytes of its probe, not with the last ones."""
+    away = TryLater(Code.NO_CONNECTION, "no way")
+    away.__cause__ = TimeoutError()
+    bench.hosts.failed(make_job(info=make_info(download_url="https://one.example/0")), away, "one.example")
+    leashes: list[Leash] = []
+
+    def noting(job: Job, shop: Workshop, leash: Leash) -> Job:
+        leashes.append(leash)
+        leash.progress(0, 100, connections=1)
+        return bench.process(job, shop, leash)
+
+    jobs = [bench.hand_in(info=make_info(download_url=f"https://one.example/{n}")) for n in range(2)]
+    with bench.running(monkeypatch):
+        monkeypatch.setattr(local, "process", noting)
+        bench.clock.advance(1)
+        bench.wait_until(lambda: len(bench.started) == 1)
+        assert bench.hosts.resting() == {"one.example"}
+        threading.Event().wait(0.05)
+        leashes[0].progress(50, 100, connections=1)
+        bench.wait_until(lambda: len(bench.started) == 2)
+    assert set(bench.started) == {job.job_id for job in jobs}

@@ -19,10 +19,11 @@ from download_worker.housekeeping import clear_up
 from download_worker.jobs import moves
 from download_worker.jobs.job import Job, JobId, Lease, Result, WorkerId
 from download_worker.jobs.memory_ledger import MemoryLedger
-from download_worker.room import STAGING_BESIDE_MODELS, Journal, entered
+from download_worker.room import STAGING_BESIDE_MODELS, entered
 from download_worker.settings import Settings
 from download_worker.workshop import Workshop
 from tests.jobs import make_job
+from tests.journals import journal_of
 
 WORKER = WorkerId("worker-1-aaaaaaaaaaaa")
 
@@ -62,7 +63,7 @@ def of_long_ago(hall: Path) -> Path:
 def leave_something(staging: Path, job_id: str) -> Path:
     with entered(staging, JobId(job_id), 1) as room:
         room.part.write_bytes(b"bytes")
-        room.note(Journal("source", durable_bytes=5))
+        room.note(journal_of("source", durable_bytes=5))
     return staging / job_id
 
 
@@ -93,7 +94,7 @@ def test_d19_nobody_is_cleared_out_while_at_work(house: House) -> None:
     theirs = JobId(str(uuid.uuid4()))
     with entered(house.settings.staging, theirs, 3) as room:
         room.part.write_bytes(b"bytes")
-        room.note(Journal("source", durable_bytes=5))
+        room.note(journal_of("source", durable_bytes=5))
         of_long_ago(house.settings.staging / theirs)
         clear_up(house.shop)
         assert room.part.read_bytes() == b"bytes"

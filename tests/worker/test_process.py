@@ -14,6 +14,7 @@ import pytest
 from download_worker.clock import FakeClock, iso
 from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
 from download_worker.fetchers.fetcher import Inspect
+from download_worker.hosts import Hosts
 from download_worker.installers.installer import Installed
 from download_worker.installers.model_file import ModelFileInstaller
 from download_worker.jobs import moves
@@ -22,11 +23,13 @@ from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash
 from download_worker.process import process
 from download_worker.quarantine import Quarantine
-from download_worker.room import Fetched, Identity, Journal, Room, source_key
+from download_worker.room import Fetched, Identity, Room, source_key
 from download_worker.settings import Settings
 from download_worker.verifiers.verifier import Evidence, Rejected, Specimen
+from download_worker.volumes import Volumes
 from download_worker.workshop import Workshop
 from tests.jobs import make_info, make_job
+from tests.journals import journal_of
 
 WORKER = WorkerId("worker-1-aaaaaaaaaaaa")
 GOOD, BAD = b"good bytes", b"bad bytes"
@@ -39,7 +42,9 @@ class Sources:
         self.gives = gives
         self.asked: list[str] = []
 
-    def fetch(self, url: str, wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect) -> Fetched:
+    def fetch(
+        self, url: str, mirrors: Sequence[str], wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect
+    ) -> Fetched:
         whole = room.whole_file()
         if whole is not None and whole.identity is not None:
             return Fetched(room.part, str(whole.sha256), whole.identity.size, whole.identity, "x", None)
@@ -50,7 +55,7 @@ class Sources:
         inspect(given)
         room.part.write_bytes(given)
         identity, digest = Identity.of(room.part.stat()), sha256(given).hexdigest()
-        room.note(Journal(source_key(url), durable_bytes=len(given), sha256=digest, identity=identity))
+        room.note(journal_of(source_key(url), durable_bytes=len(given), sha256=digest, identity=identity))
         return Fetched(room.part, digest, len(given), identity, url, None)
 
 
@@ -369,13 +374,15 @@ def test_a_source_that_keeps_failing_half_way_is_left_for_a_mirror_in_the_end(
     make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
 ) -> None:
     class HalfWay(Sources):
-        def fetch(self, url: str, wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect) -> Fetched:
+        def fetch(
+            self, url: str, mirrors: Sequence[str], wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect
+        ) -> Fetched:
             if url.endswith("one"):
                 self.asked.append(url)
                 room.part.write_bytes(b"half")
-                room.note(Journal(source_key(url), durable_bytes=4))
+                room.note(journal_of(source_key(url), durable_bytes=4))
                 raise TryLater(Code.CUT_SHORT, "cut")
-            return super().fetch(url, wanted, room, leash, inspect)
+            return super().fetch(url, mirrors, wanted, room, leash, inspect)
 
     fetcher = HalfWay(two=GOOD)
     shop = make_shop(fetcher, max_tries=9)
@@ -385,3 +392,77 @@ def test_a_source_that_keeps_failing_half_way_is_left_for_a_mirror_in_the_end(
         clock.advance(1000)
     assert walk(shop).status is Status.SUCCESS
     assert [url[-3:] for url in fetcher.asked] == ["one", "one", "one", "two"]
+
+
+def unreachable() -> TryLater:
+    trouble = TryLater(Code.NO_CONNECTION, "no way to it")
+    trouble.__cause__ = TimeoutError("timed out")
+    return trouble
+
+
+def test_n11_a_host_that_is_away_burns_no_try_and_the_job_says_since_when(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    shop = replace(make_shop(Sources(one=unreachable()), max_tries=1), hosts=Hosts(clock))
+    hand_in(shop, tmp_path)
+    job = walk(shop)
+    assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, None)
+    assert "a.example is away since 2026-01-01T00:00:00.000Z, next try at" in job.history[-1].event
+
+
+def test_n11_a_job_whose_hosts_are_all_away_waits_for_the_first_probe_of_them(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    shop = make_shop(Sources(one=unreachable(), two=unreachable()), max_tries=1)
+    shop = replace(shop, hosts=Hosts(clock))
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    job = walk(shop)
+    assert (job.status, job.tries) == (Status.PENDING, 0)
+    assert job.not_before == "2026-01-01T00:00:01.000Z"
+
+
+def test_h28_a_source_that_is_away_is_asked_last(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    fetcher = Sources(one=GOOD, two=GOOD)
+    shop = replace(make_shop(fetcher), hosts=Hosts(clock))
+    shop.hosts.failed(make_job(), unreachable(), "a.example")
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    assert walk(shop).status is Status.SUCCESS
+    assert fetcher.asked == ["https://b.example/two"]
+    assert shop.hosts.away("a.example"), "the mirror's answer says nothing about it"
+
+
+def test_h16_another_job_waits_too_when_the_host_asks_for_time(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    shop = make_shop(Sources(one=TryLater(Code.BUSY_HOST, "429", retry_after_seconds=50)))
+    shop = replace(shop, hosts=Hosts(clock))
+    hand_in(shop, tmp_path)
+    assert walk(shop).tries == 1
+    assert shop.hosts.resting() == {"a.example"}
+
+
+def test_d12_nothing_is_made_below_an_empty_mount_point(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
+    class Gone(Volumes):
+        def check_mounted(self, job: Job) -> None:
+            raise TryLater(Code.UNMOUNTED, "the volume is not mounted")
+
+    shop = replace(make_shop(Sources(one=GOOD), max_tries=1), volumes=Gone())
+    hand_in(shop, tmp_path)
+    job = walk(shop)
+    assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, None)
+    assert "is not mounted since" in job.history[-1].event
+    assert list((tmp_path / "models").iterdir()) == list((tmp_path / "staging").iterdir()) == []
+
+
+def test_d1_a_file_that_does_not_fit_for_now_is_asked_for_nowhere(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    fetcher = Sources(one=GOOD)
+    shop = replace(make_shop(fetcher), volumes=Volumes(reserve_bytes=0))
+    hand_in(shop, tmp_path, size=1 << 60)
+    job = walk(shop)
+    assert (job.status, job.tries) == (Status.PENDING, 0)
+    assert "do not fit" in job.history[-1].event
+    assert fetcher.asked == []

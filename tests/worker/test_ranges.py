@@ -12,25 +12,28 @@ from download_worker.fetchers.http.ranges import (
     Decision,
     End,
     Head,
+    Held,
     Limits,
     Restart,
     Whole,
     ask,
+    can_be_split,
     decide,
     described,
     end_of_body,
+    is_same_file,
     parse_content_range,
 )
 from download_worker.jobs.job import ModelInfo
-from download_worker.room import Journal
+from download_worker.room import Span, Version
 from download_worker.web.answers import Framing, framing
 
 SHA = "ab" * 32
-STRONG = Journal("s", etag='"v1"', total=100)
-DATED = Journal("s", last_modified="Thu, 01 Jan 2026 00:00:00 GMT", total=100)
-WEAK = Journal("s", etag='W/"v1"', total=100)
-WEAK_AND_DATED = Journal("s", etag='W/"v1"', last_modified="Thu, 01 Jan 2026 00:00:00 GMT", total=100)
-BARE = Journal("s", total=100)
+STRONG = Version("s", etag='"v1"')
+DATED = Version("s", last_modified="Thu, 01 Jan 2026 00:00:00 GMT")
+WEAK = Version("s", etag='W/"v1"')
+WEAK_AND_DATED = Version("s", etag='W/"v1"', last_modified="Thu, 01 Jan 2026 00:00:00 GMT")
+BARE = Version("s")
 
 
 def wanted(size: int | None = None, sha256: str | None = None, name: str = "m.ckpt") -> ModelInfo:
@@ -40,16 +43,18 @@ def wanted(size: int | None = None, sha256: str | None = None, name: str = "m.ck
 def decided(
     status: int,
     headers: dict[str, str],
-    journal: Journal = STRONG,
+    version: Version | None = STRONG,
     at: int = 40,
     *,
+    total: int | None = 100,
     size: int | None = None,
     sha256: str | None = None,
     name: str = "m.ckpt",
     max_file_bytes: int = 10_000,
 ) -> Decision:
     head = Head(status, headers, framing(headers, "h"), "h")
-    return decide(head, journal, at, wanted(size, sha256, name), Limits(size, max_file_bytes))
+    held = Held(version, total, begun=at > 0)
+    return decide(head, held, at, wanted(size, sha256, name), Limits(size, max_file_bytes))
 
 
 def part(first: int = 40, last: int = 99, total: int | str = 100, **more: str) -> dict[str, str]:
@@ -62,24 +67,46 @@ def part(first: int = 40, last: int = 99, total: int | str = 100, **more: str) -
 
 
 def test_nothing_here_asks_for_everything() -> None:
-    assert ask(STRONG, 0, wanted()) == {}
+    assert ask(STRONG, 0, None) == {}
 
 
 def test_a_strong_etag_or_a_date_makes_a_resume_conditional() -> None:
-    assert ask(STRONG, 40, wanted()) == {"Range": "bytes=40-", "If-Range": '"v1"'}
-    assert ask(DATED, 40, wanted()) == {"Range": "bytes=40-", "If-Range": "Thu, 01 Jan 2026 00:00:00 GMT"}
+    assert ask(STRONG, 40, None) == {"Range": "bytes=40-", "If-Range": '"v1"'}
+    assert ask(DATED, 40, None) == {"Range": "bytes=40-", "If-Range": "Thu, 01 Jan 2026 00:00:00 GMT"}
 
 
-@pytest.mark.parametrize("journal", [WEAK, WEAK_AND_DATED, BARE])
-def test_h6_without_a_strong_validator_only_a_trusted_digest_allows_a_resume(journal: Journal) -> None:
-    assert ask(journal, 40, wanted()) is None
-    assert ask(journal, 40, wanted(sha256=SHA)) == {"Range": "bytes=40-"}
+def test_a_stretch_is_asked_for_to_its_last_byte() -> None:
+    assert ask(STRONG, 0, 10) == {"Range": "bytes=0-9", "If-Range": '"v1"'}
+    assert ask(None, 40, 60) == {"Range": "bytes=40-59"}, "a source that was never heard has no version to name"
+
+
+@pytest.mark.parametrize("version", [WEAK, WEAK_AND_DATED, BARE, None])
+def test_h6_without_a_strong_validator_only_a_trusted_digest_allows_a_resume(version: Version | None) -> None:
+    assert not can_be_split(version, wanted(size=100))
+    assert can_be_split(version, wanted(sha256=SHA))
+    assert ask(version, 40, None) == {"Range": "bytes=40-"}
+
+
+@pytest.mark.parametrize("version", [STRONG, DATED])
+def test_a_strong_validator_allows_a_resume(version: Version) -> None:
+    assert can_be_split(version, wanted())
+
+
+def test_another_source_helps_only_under_a_digest_or_the_same_strong_etag() -> None:
+    same, other = Version("t", etag='"v1"'), Version("t", etag='"v2"')
+    assert is_same_file(same, STRONG, wanted())
+    pairs = ((other, STRONG), (BARE, BARE), (DATED, DATED), (WEAK, WEAK), (BARE, STRONG), (STRONG, BARE))
+    for helper, lead in pairs:
+        assert not is_same_file(helper, lead, wanted(size=100))
+        assert is_same_file(helper, lead, wanted(sha256=SHA))
 
 
 def test_a_part_that_fits_is_appended() -> None:
-    assert decided(206, part()) == Append(40, 100)
-    assert decided(206, part(last=59)) == Append(40, 100), "a shorter part is fine: the rest is asked for next"
-    assert decided(206, part(), Journal("s", etag='"v1"')) == Append(40, 100), "the total may be news"
+    assert decided(206, part()) == Append(Span(40, 100), 100)
+    assert decided(206, part(last=59)) == Append(Span(40, 60), 100), (
+        "the rest is asked for next"
+    )
+    assert decided(206, part(), total=None) == Append(Span(40, 100), 100), "the total may be news"
 
 
 def test_h1_a_200_is_the_whole_file_whatever_was_asked() -> None:
@@ -148,7 +175,7 @@ def test_h10_a_length_that_is_not_the_expected_size_is_refused_before_the_first_
     assert caught.value.code is Code.SIZE_MISMATCH and caught.value.elsewhere
     if length:
         with pytest.raises(GiveUp) as caught:
-            decided(206, part(total=length, last=length - 1), Journal("s", etag='"v1"'), size=100)
+            decided(206, part(total=length, last=length - 1), total=None, size=100)
         assert caught.value.code is Code.SIZE_MISMATCH
 
 
@@ -200,22 +227,22 @@ def test_h8_h9_what_the_end_of_a_body_means() -> None:
     assert end_of_body(silent, 99, None, wanted(name="m.sft")) is End.COMPLETE
 
 
-def test_a_journal_keeps_the_validators_of_the_first_answer() -> None:
+def test_a_version_keeps_the_validators_of_the_answer() -> None:
     headers = {"etag": '"v9"', "last-modified": "Thu, 01 Jan 2026 00:00:00 GMT", "content-type": "x/y"}
-    journal = described(Journal("s", total=7, durable_bytes=7), headers, 100, "http://h/m")
-    assert journal == Journal("s", '"v9"', headers["last-modified"], 100, 0, content_type="x/y", origin="http://h/m")
+    version = described("s", headers, "http://h/m")
+    assert version == Version("s", '"v9"', headers["last-modified"], "x/y", "http://h/m")
 
 
 def test_a_date_of_this_very_second_is_no_strong_validator() -> None:
     now = {"last-modified": "Thu, 01 Jan 2026 00:00:00 GMT", "date": "Thu, 01 Jan 2026 00:00:00 GMT"}
-    assert described(BARE, now, 1, "o").last_modified is None
+    assert described("s", now, "o").last_modified is None
     later = now | {"date": "Thu, 01 Jan 2026 00:00:01 GMT"}
-    assert described(BARE, later, 1, "o").last_modified == now["last-modified"]
-    assert described(BARE, now | {"date": "garbage"}, 1, "o").last_modified is None
+    assert described("s", later, "o").last_modified == now["last-modified"]
+    assert described("s", now | {"date": "garbage"}, "o").last_modified is None
 
 
 def test_a_validator_that_would_not_fit_into_a_journal_is_none() -> None:
-    assert described(BARE, {"etag": '"' + "x" * 9000 + '"'}, 1, "o").etag is None
+    assert described("s", {"etag": '"' + "x" * 9000 + '"'}, "o").etag is None
 
 
 @given(st.integers(0, 10**18 - 1), st.integers(0, 10**18 - 1), st.integers(0, 10**18 - 1))
@@ -237,9 +264,9 @@ def test_h5_nothing_is_ever_appended_to_another_version_or_at_another_place(
     headers = {"content-range": f"bytes {first}-{last}/{total}"} | ({"etag": etag} if etag else {})
     head = Head(206, headers, Framing(None, False), "h")
     try:
-        decision = decide(head, STRONG, at, wanted(size=100), Limits(100, 10_000))
+        decision = decide(head, Held(STRONG, 100, True), at, wanted(size=100), Limits(100, 10_000))
     except GiveUp:
         return
     if isinstance(decision, Append):
-        assert (first, total, decision.at, decision.total) == (at, 100, at, 100)
+        assert (first, total, decision.span.start, decision.total) == (at, 100, at, 100)
         assert etag != '"v2"'

@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,14 @@ from download_worker.errors import Code, GiveUp, LostClaim, TryLater
 from download_worker.jobs.job import JobId
 from download_worker.room import (
     MAX_JOURNAL_BYTES,
+    MAX_STRETCHES,
+    MAX_VERSIONS,
     STAGING_BESIDE_MODELS,
     Identity,
     Journal,
     Room,
+    Stretch,
+    Version,
     entered,
     is_occupied,
     leave_for_good,
@@ -35,9 +41,17 @@ JOB = JobId("00000001-0000-4000-8000-000000000000")
 SOURCE = source_key("https://h.example/x")
 DURABLE = b"durable!"
 TAIL = b"not flushed"
-NOTED = Journal(
-    source=SOURCE, etag='"e"', last_modified="Mon", total=99, durable_bytes=len(DURABLE), content_type="x/y"
+VERSION = Version(SOURCE, etag='"e"', last_modified="Mon", content_type="x/y", origin="https://h.example/x")
+MIRROR = Version(source_key("https://m.example/x"), etag='"m"')
+NOTED = Journal(total=99, versions=(VERSION,), durable=(Stretch(0, len(DURABLE), 0),))
+WHOLE = replace(NOTED, total=len(DURABLE), sha256="a" * 64, pieces="0b" * 16)
+
+
+SAID = (
+    '{"total":99,"versions":[{"source":"s","etag":"\\"e\\"","last_modified":null,"content_type":null,'
+    '"origin":"https://h.example/x"}],"durable":[[0,8,0]],"sha256":null,"identity":null,"pieces":null}'
 )
+"""A journal that is believed, and in which the tests below change one thing."""
 
 
 @pytest.fixture
@@ -87,7 +101,7 @@ def test_p1_a_dead_owners_room_is_taken_over_in_one_step_with_all_its_bytes(stag
 def test_a_whole_file_stays_whole_for_the_next_owner(staging: Path) -> None:
     with entered(staging, JOB, 1) as room:
         room.part.write_bytes(DURABLE)
-        whole = Journal(SOURCE, durable_bytes=8, total=8, sha256="a" * 64, identity=Identity.of(room.part.stat()))
+        whole = replace(WHOLE, identity=Identity.of(room.part.stat()))
         room.note(whole)
     with entered(staging, JOB, 5) as room:
         assert room.whole_file() == whole
@@ -109,12 +123,12 @@ def test_p4_from_a_stopped_owner_only_the_durable_bytes_are_copied_and_its_paths
 
 def test_p4_a_file_that_somebody_may_still_write_to_is_not_whole_any_more(staging: Path) -> None:
     room = leave_behind(staging, 1, data=DURABLE)
-    room.note(Journal(SOURCE, durable_bytes=8, total=8, sha256="a" * 64, identity=Identity.of(room.part.stat())))
+    room.note(replace(WHOLE, identity=Identity.of(room.part.stat())))
     with FileLock(room.folder / "lock", thread_local=False), entered(staging, JOB, 2) as fresh:
         assert fresh.whole_file() is None
         journal = fresh.journal()
         assert journal is not None
-        assert (journal.durable_bytes, journal.sha256, journal.identity) == (8, None, None)
+        assert journal == replace(WHOLE, sha256=None, identity=None, pieces=None)
 
 
 def test_p4_an_owner_that_wakes_up_too_late_finds_no_room_and_harms_none(staging: Path) -> None:
@@ -135,7 +149,7 @@ def test_the_most_advanced_of_several_rooms_is_taken_and_the_others_go(staging: 
         folder = staging / JOB / str(number)
         folder.mkdir(parents=True)
         (folder / "part").write_bytes(DURABLE)
-        Room(folder).note(Journal(SOURCE, durable_bytes=durable))
+        Room(folder).note(replace(NOTED, durable=(Stretch(0, durable, 0),)))
     (staging / JOB / "9.new").mkdir()
     (staging / JOB / ".DS_Store").touch()
     with entered(staging, JOB, 11) as room:
@@ -154,19 +168,28 @@ def test_the_most_advanced_of_several_rooms_is_taken_and_the_others_go(staging: 
         "[]",
         '"journal"',
         "17",
-        '{"durable_bytes": 3}',
-        '{"source": 1, "durable_bytes": 3}',
-        '{"source": "s", "durable_bytes": "3"}',
-        '{"source": "s", "durable_bytes": 3.0}',
-        '{"source": "s", "durable_bytes": true}',
-        '{"source": "s", "durable_bytes": -1}',
-        '{"source": "s", "durable_bytes": 1e999}',
-        '{"source": "s", "durable_bytes": 3, "identity": "abc"}',
-        '{"source": "s", "durable_bytes": 3, "identity": [1, 2]}',
-        '{"source": "s", "durable_bytes": 3, "etag": {}}',
+        '{"source": "s", "etag": null, "total": 8, "durable_bytes": 8, "sha256": "a", "identity": [1, 8, 3]}',
+        '{"durable": [[0, 3, 0]]}',
+        SAID.replace("[0,8,0]", '[0,"8",0]'),
+        SAID.replace("[0,8,0]", "[0,8.0,0]"),
+        SAID.replace("[0,8,0]", "[0,8,true]"),
+        SAID.replace("[0,8,0]", "[0,8,1]"),
+        SAID.replace("[0,8,0]", "[0,8,-1]"),
+        SAID.replace("[0,8,0]", "[0,8]"),
+        SAID.replace("[0,8,0]", "[0,20,0]"),
+        SAID.replace("[0,8,0]", "[-1,8,0]"),
+        SAID.replace("[0,8,0]", "[3,3,0]"),
+        SAID.replace("[0,8,0]", "[4,6,0],[0,2,0]"),
+        SAID.replace("[0,8,0]", "[0,4,0],[3,6,0]"),
+        SAID.replace("[0,8,0]", "[0,1e999,0]"),
+        SAID.replace('"identity":null', '"identity":"abc"'),
+        SAID.replace('"identity":null', '"identity":[1,2]'),
+        SAID.replace('"sha256":null', '"sha256":"a"'),
+        SAID.replace('"etag":"\\"e\\""', '"etag":{}'),
+        SAID.replace('"total":99', '"total":99,"news":1'),
+        SAID.replace('"https://h.example/x"', json.dumps("s" * MAX_JOURNAL_BYTES)),
         "[" * 16_000,
         "\udc80".encode("utf-8", "surrogatepass").decode("latin-1"),
-        json.dumps({"source": "s" * MAX_JOURNAL_BYTES, "durable_bytes": 3}),
     ],
     ids=lambda text: text[:40],
 )
@@ -177,6 +200,64 @@ def test_d13_a_torn_or_senseless_journal_is_none(staging: Path, text: str) -> No
     assert room.whole_file() is None
     with entered(staging, JOB, 2) as fresh:
         assert fresh.journal() is None
+
+
+def test_a_journal_reads_as_it_was_noted_and_the_text_above_is_one(staging: Path) -> None:
+    room = leave_behind(staging, 1)
+    many = tuple(Stretch(at, at + 1, at % 2) for at in range(0, 16, 2))
+    room.note(Journal(versions=(VERSION, MIRROR), durable=many))
+    journal = room.journal()
+    assert journal == Journal(versions=(VERSION, MIRROR), durable=many)
+    assert (journal.durable_bytes, journal.lead, journal.whole) == (8, VERSION, False)
+    (room.folder / "journal.json").write_text(SAID)
+    told = room.journal()
+    assert told is not None and told.durable == NOTED.durable
+
+
+def test_a_journal_with_all_that_its_bounds_allow_is_still_believed(staging: Path) -> None:
+    long = Version(SOURCE, *("e" * 500,) * 3, origin="o" * 500)
+    size = 200 * 1024**3
+    edges = [0, *range(size - MAX_STRETCHES + 1, size + 1)]
+    durable = tuple(Stretch(*span, number % MAX_VERSIONS) for number, span in enumerate(pairwise(edges)))
+    largest = replace(WHOLE, total=size, versions=(long,) * MAX_VERSIONS, durable=durable, pieces="ab" * 16 * 12_800)
+    room = leave_behind(staging, 1)
+    with room.part.open("r+b") as part:
+        part.truncate(size)
+    room.note(largest)
+    assert room.journal() == largest
+
+
+def test_d17_a_whole_file_has_no_gaps_whatever_its_size(staging: Path) -> None:
+    with entered(staging, JOB, 1) as room:
+        room.part.write_bytes(DURABLE)
+        gap = (Stretch(0, 3, 0), Stretch(4, 8, 0))
+        room.note(replace(WHOLE, durable=gap, identity=Identity.of(room.part.stat())))
+        assert room.whole_file() is None
+        assert room.journal() is None
+
+
+def test_only_a_room_in_which_no_journal_ever_was_is_fresh(staging: Path) -> None:
+    with entered(staging, JOB, 1) as room:
+        assert room.fresh
+        room.part.write_bytes(DURABLE)
+        room.note(NOTED)
+        assert not room.fresh
+    for attempts in (1, 2):
+        with entered(staging, JOB, attempts) as again:
+            assert not again.fresh
+            again.empty()
+            assert not again.fresh, "a power cut may bring back what was only unlinked"
+            again.part.write_bytes(DURABLE)
+            again.note(NOTED)
+
+
+def test_p4_every_durable_stretch_is_copied_to_its_place_and_nothing_between_them(staging: Path) -> None:
+    durable = (Stretch(1, 3, 0), Stretch(5, 8, 1))
+    room = leave_behind(staging, 1, replace(NOTED, versions=(VERSION, MIRROR), durable=durable))
+    with FileLock(room.folder / "lock", thread_local=False), entered(staging, JOB, 2) as fresh:
+        journal = fresh.journal()
+        assert journal is not None and journal.durable == durable
+        assert fresh.part.read_bytes() == b"\0ur\0\0le!"
 
 
 def test_d18_a_journal_that_knows_of_more_bytes_than_there_are_is_none(staging: Path) -> None:
@@ -194,7 +275,7 @@ def test_d16_a_whole_file_that_was_touched_since_is_not_whole(staging: Path, cha
     with entered(staging, JOB, 1) as room:
         room.part.write_bytes(DURABLE)
         before = room.part.stat()
-        whole = Journal(SOURCE, durable_bytes=8, total=8, sha256="a" * 64, identity=Identity.of(before))
+        whole = replace(WHOLE, identity=Identity.of(before))
         room.note(whole)
         assert room.whole_file() == whole
         match change:
@@ -216,9 +297,9 @@ def test_d16_a_whole_file_that_was_touched_since_is_not_whole(staging: Path, cha
 def test_a_journal_without_a_digest_or_an_identity_is_of_no_whole_file(staging: Path) -> None:
     room = leave_behind(staging, 1, data=DURABLE)
     identity = Identity.of(room.part.stat())
-    room.note(Journal(SOURCE, durable_bytes=8, identity=identity))
+    room.note(replace(WHOLE, sha256=None, identity=identity))
     assert room.whole_file() is None
-    room.note(Journal(SOURCE, durable_bytes=8, sha256="a" * 64))
+    room.note(WHOLE)
     assert room.whole_file() is None
 
 
@@ -371,10 +452,12 @@ def test_d1_d4_a_disk_that_fails_in_a_takeover_is_told_and_nothing_is_lost(
         (errno.EPERM, GiveUp, Code.PERMISSION),
         (errno.EIO, GiveUp, Code.STORAGE),
         (errno.EROFS, GiveUp, Code.STORAGE),
+        (errno.EMFILE, TryLater, Code.STORAGE),
+        (errno.ENFILE, TryLater, Code.STORAGE),
         (errno.ENAMETOOLONG, GiveUp, Code.STORAGE),
     ],
 )
-def test_d1_d4_d6_d7_what_a_disk_says_is_translated_and_names_the_path(
+def test_d1_d4_d6_d7_d8_what_a_disk_says_is_translated_and_names_the_path(
     number: int, kind: type[Exception], code: Code
 ) -> None:
     with pytest.raises((TryLater, GiveUp)) as told, storage_errors(Path("/srv/here")):

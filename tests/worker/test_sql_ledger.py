@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,12 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from download_worker.anchor import LedgerLost
 from download_worker.clock import FakeClock, iso
 from download_worker.database import open_engine, writing
 from download_worker.errors import BadRequest, Code
 from download_worker.jobs import moves
 from download_worker.jobs.job import Job, Lease, Status, WorkerId
-from download_worker.jobs.ledger import Ledger, Question
+from download_worker.jobs.ledger import Bars, Ledger, Question
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.jobs.moves import MAX_WAIT
 from download_worker.jobs.sql_ledger import SqlLedger, _row, _tally
@@ -43,8 +45,8 @@ def ledger(engine: Engine) -> SqlLedger:
     return SqlLedger(engine)
 
 
-def claim(ledger: Ledger, **options: frozenset[str]) -> Job | None:
-    return ledger.claim(WORKER, LEASE, CLOCK.now(), **options)
+def claim(ledger: Ledger, **bars: frozenset[str]) -> Job | None:
+    return ledger.claim(WORKER, LEASE, CLOCK.now(), Bars(**bars))
 
 
 def plans(engine: Engine, ask: Callable[[], object]) -> str:
@@ -90,6 +92,16 @@ QUESTIONS: dict[str, tuple[Callable[[SqlLedger], object], tuple[str, ...]]] = {
         lambda ledger: claim(ledger, full_hosts=frozenset({"a.example", "b.example"})),
         ("jobs_claimable", "jobs_timed"),
     ),
+    "claim past resting hosts": (
+        lambda ledger: claim(ledger, resting_hosts=frozenset({"a.example", "b.example"})),
+        ("jobs_claimable", "jobs_timed"),
+    ),
+    "claim past shut folders": (
+        lambda ledger: claim(ledger, shut_folders=frozenset({"/models/loras"})),
+        ("jobs_claimable", "jobs_timed"),
+    ),
+    "next_in_line": (lambda ledger: ledger.next_in_line(CLOCK.now()), ("jobs_claimable", "jobs_timed")),
+    "pieces_of": (lambda ledger: ledger.pieces_of("a" * 64), ("sqlite_autoindex_pieces_1",)),
     "next_due": (lambda ledger: ledger.next_due(), ("jobs_timed",)),
     "holdings": (lambda ledger: ledger.holdings(), ("jobs_owned",)),
     "jobs": (lambda ledger: ledger.jobs(), ("jobs_owned", "jobs_waiting", "jobs_ended")),
@@ -280,3 +292,76 @@ def test_a_claim_of_a_due_job_needs_no_sweep(ledger: SqlLedger) -> None:
     due = ledger.claim(WORKER, LEASE, clock.now())
     assert due is not None
     assert due.not_before is None
+
+
+# Q9: the file goes away while it is open
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other.db")
+    open_engine(f"sqlite:///{other}").dispose()
+    other.replace(path)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+WRITES: dict[str, Callable[[SqlLedger, Job], object]] = {
+    "add": lambda ledger, job: ledger.add(make_job()),
+    "claim": lambda ledger, job: claim(ledger),
+    "change": lambda ledger, job: ledger.change(job.claim, moves.given_back("t", "back")),
+    "amend": lambda ledger, job: ledger.amend(job.job_id, moves.prioritised(9, "t")),
+    "beat": lambda ledger, job: ledger.beat([], LEASE),
+    "pause": lambda ledger, job: ledger.pause_queue(True),
+    "keep_pieces": lambda ledger, job: ledger.keep_pieces("a" * 64, 1, b"", CLOCK.now()),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps an open file where it is")
+@pytest.mark.parametrize("harm", [remove, replace, empty])
+@pytest.mark.parametrize("write", WRITES)
+def test_q9_nothing_is_written_into_a_ledger_that_is_not_there_any_more(
+    ledger: SqlLedger, tmp_path: Path, write: str, harm: Callable[[Path], None]
+) -> None:
+    ledger.add(make_job())
+    job = claim(ledger)
+    assert job is not None
+    harm(tmp_path / "l.db")
+    with pytest.raises(LedgerLost) as lost:
+        WRITES[write](ledger, job)
+    assert lost.value.code is Code.DATABASE_UNUSABLE
+    assert str(tmp_path / "l.db") in lost.value.message
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps an open file where it is")
+def test_q9_a_ledger_that_is_removed_during_a_write_has_not_taken_it(ledger: SqlLedger, tmp_path: Path) -> None:
+    def move(job: Job) -> Job:
+        (tmp_path / "l.db").unlink()
+        return moves.prioritised(9, "t")(job)
+
+    ledger.add(job := make_job())
+    with pytest.raises(LedgerLost):
+        ledger.amend(job.job_id, move)
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_q9_a_ledger_that_is_missing_or_empty_at_the_next_start_is_not_begun_anew(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    path = tmp_path / "l.db"
+    open_engine(f"sqlite:///{path}").dispose()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
+    for _ in range(2):
+        with pytest.raises(LedgerLost) as lost:
+            open_engine(f"sqlite:///{path}")
+    note = tmp_path / "l.db.was-here"
+    assert str(note) in lost.value.hint
+    note.unlink()
+    open_engine(f"sqlite:///{path}").dispose()

@@ -86,7 +86,7 @@ def test_h16_a_busy_host_is_given_the_time_it_asks_for(status: int) -> None:
         ({"retry-after": " 30 "}, 30.0),
         ({"retry-after": "0"}, 0.0),
         ({"retry-after": "999999999"}, 3600.0),
-        ({"retry-after": "9" * 400}, None),
+        ({"retry-after": "9" * 400}, 3600.0),
         ({"retry-after": "Thu, 01 Jan 2026 12:01:00 GMT"}, 60.0),
         ({"retry-after": "Fri, 31 Dec 2099 23:59:59 GMT"}, 3600.0),
         ({"retry-after": "Thu, 01 Jan 2015 12:00:00 GMT"}, 0.0),
@@ -97,6 +97,8 @@ def test_h16_a_busy_host_is_given_the_time_it_asks_for(status: int) -> None:
         ({}, None),
         ({"ratelimit": '"resolvers";r=0;t=112'}, 112.0),
         ({"ratelimit": '"resolvers";r=2996;t=281'}, None),
+        ({"ratelimit": '"resolvers";r=0;t=112', "retry-after": "soon"}, 112.0),
+        ({"ratelimit": '"resolvers";r=0;t=99999'}, 3600.0),
         ({"ratelimit": '"resolvers";r=0;t=112', "retry-after": "3"}, 3.0),
     ],
 )
@@ -110,6 +112,11 @@ def test_h16_retry_after_is_obeyed_up_to_a_cap_and_garbage_is_nothing(
 def test_h16_no_retry_after_can_break_us_or_exceed_the_cap(text: str) -> None:
     seconds = retry_after_seconds({"retry-after": text, "ratelimit": text}, now=NOW, cap_seconds=3600.0)
     assert seconds is None or 0.0 <= seconds <= 3600.0
+
+
+def test_n12_a_proxy_that_wants_a_login_is_no_fault_of_the_host() -> None:
+    trouble = judged(407)
+    assert isinstance(trouble, TryLater) and trouble.code is Code.NO_CONNECTION and "proxy" in trouble.hint
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 504, 520, 599])

@@ -7,17 +7,19 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from download_worker.errors import Code, GiveUp, Trouble, TryLater
+from download_worker.errors import BadRequest, Code, GiveUp, Trouble, TryLater
 from download_worker.settings import Settings
 from download_worker.web.session import Web
-from tests.hub import Hub, SizedPattern
-from tests.hub.behaviours import redirect
+from download_worker.web.trust import trusting, trusting_the_usual
+from tests.hub import BEHAVIOURS, Hub, SizedPattern
+from tests.hub.behaviours import redirect, stall_mid
 
 DATA = SizedPattern(100_000)
 TOKEN = "hf_planted_token_123456"
@@ -83,6 +85,19 @@ QPKi2e8CUAzY6if+X9MjGLIJcrFk
 -----END CERTIFICATE-----
 """,
 }
+# Signed by itself, so it is trusted where it is named; valid from 2110 on.
+NOT_YET_VALID = """
+-----BEGIN CERTIFICATE-----
+MIIBeTCCAR6gAwIBAgIUCRoxyEAGB/adqikIugHGIYGySSEwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHbm90IHlldDAiGA8yMTEwMDEwMTAwMDAwMFoYDzIxMjAwMTAx
+MDAwMDAwWjASMRAwDgYDVQQDDAdub3QgeWV0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NRDpl1ni3ZKTkM
+GvP87lerbTQqjx0M73sFDFsSklqcBaNOMEwwGgYDVR0RBBMwEYcEfwAAAYIJbG9j
+YWxob3N0MA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFP+0inhIQqGSLyEBd4Kz
+r70/L1iqMAoGCCqGSM49BAMCA0kAMEYCIQD0Riw39Lh0Kx5tNWbVHzdVgtFOlXAv
+zL/OWgVtJDH4ygIhAK547AVnsZoRhwzC+o6lhqMhtsHpJL0Uy/oExMSGfhJL
+-----END CERTIFICATE-----
+"""
 
 ServedWith = Callable[[str], Hub]
 
@@ -93,7 +108,7 @@ def served_with(tmp_path: Path) -> Iterator[ServedWith]:
 
     def serve(name: str) -> Hub:
         chain = tmp_path / f"{name}.pem"
-        chain.write_text(KEY + CERTIFICATES[name])
+        chain.write_text(KEY + CERTIFICATES.get(name, NOT_YET_VALID))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain)
         hubs.append(Hub(ssl_context=context))
@@ -104,9 +119,9 @@ def served_with(tmp_path: Path) -> Iterator[ServedWith]:
         hub.close()
 
 
-def web(*, trusted: bool = True, **values: Any) -> Web:
+def web(*, trusted: bool = True, authority: str = AUTHORITY, **values: Any) -> Web:
     given: dict[str, Any] = {"home": Path("/nowhere"), "allow_hosts": ("127.0.0.1",)}
-    context = ssl.create_default_context(cadata=AUTHORITY) if trusted else None
+    context = ssl.create_default_context(cadata=authority) if trusted else None
     return Web(Settings(**(given | values)), ssl_context=context)
 
 
@@ -131,6 +146,44 @@ def test_n4_a_certificate_that_does_not_hold_is_final(served_with: ServedWith, n
     assert hub.hits == []
 
 
+def test_c5_a_certificate_of_the_future_means_a_wrong_clock_and_is_for_later(served_with: ServedWith) -> None:
+    hub = served_with("not yet valid")
+    trouble = trouble_of(web(authority=NOT_YET_VALID), hub.publish("/m.bin", DATA))
+    assert isinstance(trouble, TryLater) and trouble.code is Code.TLS and "clock" in trouble.hint
+    assert hub.hits == []
+
+
+def test_a_ca_file_is_trusted_beside_the_usual_ones(served_with: ServedWith, tmp_path: Path) -> None:
+    (tmp_path / "own.pem").write_text(AUTHORITY)
+    hub = served_with("good")
+    with web(trusted=False, home=tmp_path, ca_file=Path("own.pem")).open_stream(hub.publish("/m.bin", DATA)) as answer:
+        assert answer.status == 200
+    assert len(trusting(tmp_path / "own.pem").get_ca_certs()) == len(trusting(None).get_ca_certs()) + 1
+    trouble = trouble_of(web(trusted=False), hub.url("/m.bin"))
+    assert trouble.code is Code.TLS, "the file is trusted by whom it was named to"
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate", KEY])
+def test_a_ca_file_that_is_none_ends_the_start_and_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "own.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(BadRequest) as caught:
+        web(trusted=False, ca_file=path)
+    assert caught.value.code is Code.BAD_SETTING
+    assert "ca_file" in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_the_openssl_variables_add_to_what_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in every program with OpenSSL; what requests brings stays trusted beside it."""
+    (tmp_path / "own.pem").write_text(AUTHORITY)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
+    trusting_the_usual.cache_clear()
+    names = [str(each["subject"]) for each in trusting_the_usual().get_ca_certs()]
+    trusting_the_usual.cache_clear()
+    assert any("comfy-doctor tests CA" in name for name in names) and len(names) > 50
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "code"),
     [(b"HTTP/1.1 400 Bad Request\r\n\r\n", GiveUp, Code.TLS), (b"", TryLater, Code.NO_CONNECTION)],
@@ -151,6 +204,60 @@ def test_n4_a_host_that_speaks_no_tls_is_final_and_one_that_hangs_up_is_for_late
         trouble = trouble_of(web(), f"https://127.0.0.1:{listener.getsockname()[1]}/m.bin")
         server.join()
     assert (type(trouble), trouble.code) == (kind, code)
+
+
+@pytest.mark.parametrize("step", [1000, 1 << 20])
+def test_a_body_over_tls_arrives_in_the_callers_memory_on_one_connection(served_with: ServedWith, step: int) -> None:
+    hub = served_with("good")
+    view = memoryview(bytearray(step))
+    with web().route(hub.publish("/m.bin", DATA)) as route:
+        for _ in range(2):
+            got = bytearray()
+            with route.ask() as answer:
+                while count := answer.read_into(view):
+                    got += view[:count]
+            assert got == DATA.read(0, DATA.size)
+    assert len({hit.connection for hit in hub.hits}) == 1
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_silent_host_is_told_from_one_that_has_more(served_with: ServedWith, secure: bool) -> None:
+    view = memoryview(bytearray(1 << 20))
+    with Hub() if not secure else nullcontext(served_with("good")) as hub:
+        url = hub.publish("/m.bin", DATA, behaviour=stall_mid(after_bytes=50_000))
+        with web().open_stream(url) as answer:
+            got = 0
+            while got < 50_000:
+                assert answer.more_within(10.0)
+                got += answer.read_into(view[:20_000])
+            assert not answer.more_within(0.01)
+        hub.behave("/m.bin", None)
+        with web().open_stream(url) as answer:
+            while answer.read_into(view):
+                assert answer.more_within(10.0), "the end counts"
+
+
+@pytest.mark.parametrize(("behaviour", "code"), [("eof_mid", Code.CUT_SHORT), ("stall_mid", Code.STALLED)])
+def test_n6_n7_a_body_over_tls_that_breaks_off_is_for_later_and_all_that_came_is_handed_over(
+    served_with: ServedWith, behaviour: str, code: Code
+) -> None:
+    hub = served_with("good")
+    url = hub.publish("/m.bin", DATA, behaviour=BEHAVIOURS[behaviour])
+    view, got = memoryview(bytearray(1 << 20)), 0
+    with pytest.raises(TryLater) as caught, web(stall_timeout_seconds=0.2).open_stream(url) as answer:
+        while count := answer.read_into(view):
+            got += count
+    assert caught.value.code is code and got == hub.bytes_sent("/m.bin") > 0
+
+
+def test_h29_bytes_after_the_end_cost_a_connection_over_tls_too(served_with: ServedWith) -> None:
+    hub = served_with("good")
+    url = hub.publish("/m.bin", DATA, behaviour=BEHAVIOURS["extra_bytes_keepalive"])
+    with web().route(url) as route:
+        for _ in range(2):
+            with route.ask() as answer:
+                assert b"".join(iter(lambda: answer.read(65536), b"")) == DATA.read(0, DATA.size)
+    assert len({hit.connection for hit in hub.hits}) == 2
 
 
 def test_h22_a_redirect_from_https_to_http_is_refused(served_with: ServedWith) -> None:

@@ -1,9 +1,9 @@
 """How to go on with a file of which some bytes are here already: what to ask for, and what the answer allows. Pure.
 
-Nothing is appended unless the answer proves that it goes on exactly where the durable bytes end, in the very same
-representation: start and total of Content-Range, ETag or Last-Modified. Where the host offers no validator, only a
-trusted SHA-256 can tell a spliced file from a good one, so only then is such a file resumed (FAULTS.md H1–H8, H10,
-H12, H24, H26; RFC 9110, 13.1.5, 14 and 15.3.7).
+Nothing is put beside other bytes unless the answer proves that it begins exactly where it was asked to, in the very
+same representation: start and total of Content-Range, ETag or Last-Modified. Where the host offers no validator, only
+a trusted SHA-256 can tell a spliced file from a good one, so only then is such a file resumed, split, or gone on with
+from another source (FAULTS.md H1–H8, H10, H12, H24, H26; RFC 9110, 13.1.5, 14 and 15.3.7).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from download_worker.errors import Code, GiveUp
 from download_worker.jobs.job import ModelInfo
-from download_worker.room import Journal
+from download_worker.room import Span, Version
 from download_worker.web.answers import Framing, Headers
 
 # Their header says to the byte how long the file is, and a verifier holds it to that (FAULTS.md H8).
@@ -44,11 +44,20 @@ class Head(NamedTuple):
     host: str
 
 
+class Held(NamedTuple):
+    """What is known when a question is asked: the source's own `version` (None: it was never heard), the `total` of
+    the file in bytes, and whether bytes of it are here."""
+
+    version: Version | None
+    total: int | None
+    begun: bool
+
+
 @dataclass(frozen=True)
 class Append:
-    """The body goes on at byte `at`; the whole file will have `total` bytes."""
+    """The body brings the bytes of `span`; the whole file will have `total` bytes."""
 
-    at: int
+    span: Span
     total: int
 
 
@@ -91,38 +100,47 @@ class End(Enum):
     DIGEST_DECIDES = "only the digest can tell"
 
 
-def ask(journal: Journal, at: int, wanted: ModelInfo) -> dict[str, str] | None:
-    """Headers that ask for the bytes from `at` on; none for the whole file. None: what is here cannot be resumed."""
-    if at == 0:
+def ask(version: Version | None, at: int, end: int | None) -> dict[str, str]:
+    """Headers that ask for the bytes [at, end), or from `at` on; none at all for the whole file."""
+    if at == 0 and end is None:
         return {}
-    validator = strong_validator(journal)
-    if validator is None and wanted.sha256 is None:
-        return None
+    validator = None if version is None else strong_validator(version)
     only_if = {} if validator is None else {"If-Range": validator}
-    return {"Range": f"bytes={at}-", **only_if}
+    return {"Range": f"bytes={at}-{'' if end is None else end - 1}", **only_if}
 
 
-def strong_validator(journal: Journal) -> str | None:
+def can_be_split(version: Version | None, wanted: ModelInfo) -> bool:
+    """Whether bytes of one representation, brought by several answers, can be told from a splice of two (H5, H6)."""
+    return wanted.sha256 is not None or (version is not None and strong_validator(version) is not None)
+
+
+def is_same_file(helper: Version, lead: Version, wanted: ModelInfo) -> bool:
+    """Whether another source may go on with what the lead began: a digest will judge, or both name one strong ETag."""
+    if wanted.sha256 is not None:
+        return True
+    return helper.etag is not None and not helper.etag.startswith("W/") and helper.etag == lead.etag
+
+
+def strong_validator(version: Version) -> str | None:
     """A strong ETag, else Last-Modified where there is no ETag at all (RFC 9110, 13.1.5: with one, no date)."""
-    if journal.etag is None:
-        return journal.last_modified
-    return None if journal.etag.startswith("W/") else journal.etag
+    if version.etag is None:
+        return version.last_modified
+    return None if version.etag.startswith("W/") else version.etag
 
 
-def described(journal: Journal, headers: Headers, total: int | None, origin: str) -> Journal:
-    """A journal of the representation that these headers begin; nothing of it is durable yet."""
-    return Journal(
-        source=journal.source,
+def described(source: str, headers: Headers, origin: str) -> Version:
+    """The representation that these headers speak of."""
+    return Version(
+        source=source,
         etag=_bounded(headers.get("etag")),
         last_modified=_dated(headers),
-        total=total,
         content_type=_bounded(headers.get("content-type")),
         origin=origin,
     )
 
 
-def decide(head: Head, journal: Journal, at: int, wanted: ModelInfo, limits: Limits) -> Decision:
-    """What an answer of 200, 206 or 416 to `ask(journal, at, wanted)` is good for.
+def decide(head: Head, held: Held, at: int, wanted: ModelInfo, limits: Limits) -> Decision:
+    """What an answer of 200, 206 or 416 to `ask(held.version, at, …)` is good for.
 
     Raises:
         GiveUp: `lying_server`, `size_mismatch`, `too_large` or `html`: this source cannot have the file.
@@ -131,11 +149,11 @@ def decide(head: Head, journal: Journal, at: int, wanted: ModelInfo, limits: Lim
         _refuse_encoded(head)
     if head.status == 200:
         return Whole(_total(head, wanted, limits))
-    if at == 0:
+    if not held.begun:
         raise _lying(head, f"answers {head.status} to a question without a range")
     if head.status == 416:
         return _nothing_more(head, at, wanted, limits)
-    return _continued(head, journal, at, limits)
+    return _continued(head, held, at, limits)
 
 
 def end_of_body(framing: Framing, at: int, total: int | None, wanted: ModelInfo) -> End:
@@ -159,24 +177,26 @@ def parse_content_range(text: str | None) -> tuple[int, int, int] | None:
     return (first, last, total) if first <= last < total else None
 
 
-def _continued(head: Head, journal: Journal, at: int, limits: Limits) -> Decision:
+def _continued(head: Head, held: Held, at: int, limits: Limits) -> Decision:
     """206 (H2–H5)."""
     part = parse_content_range(head.headers.get("content-range"))
     if part is None:
         return Restart("it sent a part without saying which")
     first, last, total = part
-    if journal.total not in (None, total):
-        return Restart(f"its file had {journal.total} bytes before and {total} now")
+    if held.total not in (None, total):
+        return Restart(f"its file had {held.total} bytes before and {total} now")
     _check_size(head, total, limits)
-    if _changed(journal.etag, head.headers.get("etag")) or _changed(
-        journal.last_modified, head.headers.get("last-modified")
+    version = held.version
+    if version is not None and (
+        _changed(version.etag, head.headers.get("etag"))
+        or _changed(version.last_modified, head.headers.get("last-modified"))
     ):
         return Restart("its file has changed")
     if first != at:
         return AskAgain(f"it was asked for byte {at} and sent byte {first}")
     if head.framing.length not in (None, last - first + 1):
         return AskAgain("the length of its part contradicts the range")
-    return Append(at, total)
+    return Append(Span(first, last + 1), total)
 
 
 def _nothing_more(head: Head, at: int, wanted: ModelInfo, limits: Limits) -> Decision:

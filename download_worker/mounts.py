@@ -1,0 +1,93 @@
+"""Which mount point each model folder lay on, remembered over reboots: what is written to an empty mount point fills
+the disk below it, and is hidden as soon as the volume is back (FAULTS D12).
+
+Device numbers change from boot to boot, and a marker on the volume would be a file of ours among the user's models; so
+it is the path of the mount point that is remembered. A folder that lies higher up than it did has lost its volume.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from download_worker.errors import Code, TryLater
+from download_worker.room import nearest_existing
+
+MAX_MOUNTS_BYTES = 1024**2
+
+
+class Mounts:
+    """Which mount point each model folder lay on when it was last used, in `state/mounts.json`, for a person to edit.
+
+    A folder whose former mount point is nothing but a folder now has lost its volume. Without a file (None) nothing is
+    remembered and nothing is missed.
+    """
+
+    def __init__(self, state: Path | None) -> None:
+        self._path = None if state is None else state / "mounts.json"
+        self._lock = threading.Lock()
+
+    def check(self, folder: Path) -> None:
+        """Note where the folder lies. Raises TryLater(unmounted) where its volume is gone."""
+        if not self.is_there(folder):
+            hint = (
+                f"mount it, and the worker goes on; or, if it is to stay like this, remove its line from {self._path}"
+            )
+            raise TryLater(Code.UNMOUNTED, f"the volume that {folder} lay on is not mounted", hint=hint)
+
+    def is_there(self, folder: Path) -> bool:
+        if self._path is None:
+            return True
+        with self._lock:
+            known = _mounts_in(self._path)
+            former, now = known.get(str(folder)), mount_point_of(folder)
+            if former == str(now):
+                return True
+            if former is not None and Path(former).is_relative_to(now):
+                return False
+            _write_mounts(self._path, {**known, str(folder): str(now)})
+            return True
+
+
+def mount_point_of(folder: Path) -> Path:
+    """Where the volume of this path is mounted, also of a path that is not there. Links are followed."""
+    place = nearest_existing(Path(os.path.realpath(folder)))
+    while not os.path.ismount(place) and place != place.parent:
+        place = place.parent
+    return place
+
+
+def _mounts_in(path: Path) -> dict[str, str]:
+    """Empty where there is no such file, or none that can be read: then everything is noted anew."""
+    try:
+        with path.open("rb") as file:
+            table = json.loads(file.read(MAX_MOUNTS_BYTES))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(table, dict):
+        return {}
+    return {key: value for key, value in table.items() if isinstance(value, str)}
+
+
+def _write_mounts(path: Path, table: Mapping[str, str]) -> None:
+    with suppress(OSError):  # a full disk, say: it is noted the next time
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _fresh(path) as fresh:
+            fresh.write_text(json.dumps(table, indent=1, sort_keys=True), encoding="utf-8")
+
+
+@contextmanager
+def _fresh(path: Path) -> Iterator[Path]:
+    """A file beside it that takes its place at the end of the block, if that went well."""
+    handle, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)

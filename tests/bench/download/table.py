@@ -1,0 +1,162 @@
+"""Medians, ratios and targets of one scenario, as text and as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from tests.bench.download.goods import MIB
+from tests.bench.download.ours import IN_WORKER, OURS
+from tests.bench.download.running import Outcome, Runs
+from tests.bench.download.scenarios import BEST, LIMIT, Target
+
+COLUMNS = (
+    ("n", 3),
+    ("median", 8),
+    ("min", 8),
+    ("max", 8),
+    ("CPU s", 8),
+    ("MiB", 6),
+    ("sent", 7),
+    ("conns", 6),
+    ("last", 6),
+)
+RATIOS = (("×limit", 8), ("×ours", 7))
+HEAD = " " * 20 + "".join(f"{name:>{width}}" for name, width in (*COLUMNS, *RATIOS))
+
+
+class Row(NamedTuple):
+    """Medians of one contender. `sent` is what the server sent over the files' size; `last_seconds` is when its last
+    connection was opened, counted from its first."""
+
+    name: str
+    n: int
+    seconds: float
+    min_seconds: float
+    max_seconds: float
+    cpu_seconds: float
+    peak_mib: float | None
+    sent: float
+    connections: int
+    last_seconds: float
+
+
+class Verdict(NamedTuple):
+    target: str
+    found: float
+    met: bool
+
+
+def rows(outcome: Outcome) -> dict[str, Row]:
+    """Of those that ended well at least once and never failed."""
+    whole = outcome.scenario.files * outcome.scenario.megabytes * MIB
+    return {name: _row(name, runs, whole) for name, runs in outcome.runs.items() if runs.costs and not runs.failures}
+
+
+def _row(name: str, runs: Runs, whole_bytes: int) -> Row:
+    seconds = [cost.seconds for cost in runs.costs]
+    peaks = [cost.peak_bytes for cost in runs.costs if cost.peak_bytes is not None]
+    return Row(
+        name,
+        len(seconds),
+        statistics.median(seconds),
+        min(seconds),
+        max(seconds),
+        statistics.median(cost.cpu_seconds for cost in runs.costs),
+        statistics.median(peaks) / MIB if peaks else None,
+        statistics.median(told.sent_bytes for told in runs.told) / whole_bytes,
+        int(statistics.median(told.connections for told in runs.told)),
+        statistics.median(told.last_opened_seconds for told in runs.told),
+    )
+
+
+def limit_seconds(outcome: Outcome) -> float:
+    shaped = outcome.scenario.link_seconds()
+    return shaped or statistics.median(limits.overlapped_seconds for limits in outcome.limits)
+
+
+def verdicts(outcome: Outcome) -> list[Verdict]:
+    """What became of each target; one that has nothing to be compared with is left out."""
+    found = rows(outcome)
+    ours = found.get(IN_WORKER if outcome.scenario.running_worker else OURS)
+    if ours is None:
+        return []
+    peers = [row for name, row in found.items() if name not in (OURS, IN_WORKER)]
+    best = min(peers, key=lambda row: row.seconds, default=None)
+    named = {row.name: row for row in peers} | ({BEST: best} if best else {})
+    judged = (_judged(target, ours, named, limit_seconds(outcome)) for target in outcome.scenario.targets)
+    return [verdict for verdict in judged if verdict is not None]
+
+
+def _judged(target: Target, ours: Row, peers: dict[str, Row], limit: float) -> Verdict | None:
+    if target.of == "MiB":
+        return _verdict(f"peak ≤ {target.ratio:.0f} MiB", ours.peak_mib, target.ratio)
+    if target.of == "sent":
+        return _verdict(f"sent ≤ {target.ratio} × the file", ours.sent, target.ratio)
+    if target.over == LIMIT:
+        return _verdict(f"≤ {target.ratio} × the limit", ours.seconds / limit, target.ratio)
+    peer = peers.get(target.over)
+    if peer is None:
+        return None
+    name = f"{BEST}, {peer.name}" if target.over == BEST else peer.name
+    if target.of == "cpu":
+        return _verdict(f"CPU ≤ {target.ratio} × {name}", ours.cpu_seconds / peer.cpu_seconds, target.ratio)
+    return _verdict(f"≤ {target.ratio} × {name}", ours.seconds / peer.seconds, target.ratio)
+
+
+def _verdict(target: str, found: float | None, at_most: float) -> Verdict | None:
+    return None if found is None else Verdict(target, found, found <= at_most)
+
+
+def text(outcome: Outcome) -> str:
+    return "\n".join(_lines(outcome)) + "\n"
+
+
+def _lines(outcome: Outcome) -> Iterator[str]:
+    scenario, found = outcome.scenario, rows(outcome)
+    count = f"{scenario.files} × " if scenario.files > 1 else ""
+    at = f"{count}{scenario.megabytes} MiB, {outcome.server}, load {outcome.load:.1f}"
+    yield f"\n{outcome.key}: {scenario.title} ({at})"
+    yield _limit_line(outcome)
+    yield HEAD
+    for row in sorted(found.values(), key=lambda row: (row.name not in (OURS, IN_WORKER), row.seconds)):
+        ours = f"{row.seconds / found[OURS].seconds:7.2f}" if OURS in found else ""
+        yield f"{_row_text(row)}{row.seconds / limit_seconds(outcome):8.2f}{ours}"
+    for name, runs in outcome.runs.items():
+        if runs.failures:
+            yield f"{name:20} failed {len(runs.failures)} × : {runs.failures[0]}"
+    for verdict in verdicts(outcome):
+        yield f"  {'met   ' if verdict.met else 'MISSED'}  {verdict.target}: {verdict.found:.2f}"
+
+
+def _row_text(row: Row) -> str:
+    peak = f"{row.peak_mib:6.0f}" if row.peak_mib is not None else f"{'–':>6}"
+    seconds = f"{row.seconds:8.2f}{row.min_seconds:8.2f}{row.max_seconds:8.2f}{row.cpu_seconds:8.2f}"
+    return f"{row.name:20}{row.n:3}{seconds}{peak}{row.sent:7.3f}{row.connections:6}{row.last_seconds:6.1f}"
+
+
+def _limit_line(outcome: Outcome) -> str:
+    if not outcome.limits:
+        return f"limit {limit_seconds(outcome):.2f} s: all bytes at the full rate"
+    parts = zip(("receive", "write + fsync", "SHA-256"), zip(*outcome.limits, strict=True), strict=True)
+    said = " · ".join(f"{name} {statistics.median(seconds):.2f}" for name, seconds in parts)
+    return f"limit {limit_seconds(outcome):.2f} s: the longest of {said} (medians of {len(outcome.limits)})"
+
+
+def as_json(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    return [
+        {
+            "scenario": outcome.key,
+            "title": outcome.scenario.title,
+            "server": outcome.server,
+            "load": outcome.load,
+            "limit_seconds": limit_seconds(outcome),
+            "limits": [limits._asdict() for limits in outcome.limits],
+            "contenders": [row._asdict() for row in rows(outcome).values()],
+            "runs": {name: [cost._asdict() for cost in runs.costs] for name, runs in outcome.runs.items()},
+            "failures": {name: runs.failures for name, runs in outcome.runs.items() if runs.failures},
+            "targets": [verdict._asdict() for verdict in verdicts(outcome)],
+        }
+        for outcome in outcomes
+    ]

@@ -1,0 +1,90 @@
+"""Where the cells of the matrix are played: hosts on the loopback, one honest file, another one of the same size."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import NamedTuple
+
+from tests.hub import Hub, SizedPattern, certificates, sha256_of
+from tests.hub.behaviours import SEED_OF_ANOTHER_VERSION
+from tests.makers import safetensors_prefix
+
+FILE_BYTES = 2_600_003
+FILE = SizedPattern(FILE_BYTES, prefix=safetensors_prefix(FILE_BYTES))
+OTHER = SizedPattern(FILE_BYTES, seed=SEED_OF_ANOTHER_VERSION, prefix=safetensors_prefix(FILE_BYTES))
+"""A sound model, too, with the same head."""
+BYTES, OTHER_BYTES = FILE.read(0, FILE_BYTES), OTHER.read(0, FILE_BYTES)
+SHA256 = sha256_of(FILE)
+SHARES = (0.0, 0.01, 0.5, 0.99)
+
+
+class Known(StrEnum):
+    DIGEST = "digest"
+    SIZE = "size"
+    NOTHING = "nothing"
+
+
+class Cell(NamedTuple):
+    """How much of the file is here already, what the job knows of it, and whether several connections are forced."""
+
+    share: float
+    known: Known
+    segmented: bool = False
+
+    @property
+    def fresh(self) -> bool:
+        return self.share == 0
+
+    @property
+    def here_bytes(self) -> int:
+        return int(FILE_BYTES * self.share)
+
+    def __str__(self) -> str:
+        where = "fresh" if self.fresh else f"at {self.share:.0%}"
+        return f"{where}, {self.known} known{', segmented' if self.segmented else ''}"
+
+
+CELLS = tuple(Cell(share, known) for share in SHARES for known in Known)
+SEGMENTED = tuple(cell._replace(segmented=True) for cell in CELLS)
+
+_paths = itertools.count(1)
+
+
+@dataclass
+class Hosts:
+    """`plain` and `secure` serve the file, `other` is where some redirects lead, `foreign` is not allowed."""
+
+    plain: Hub
+    secure: Hub
+    other: Hub
+    foreign: Hub
+
+    @staticmethod
+    def fresh_path(name: str) -> str:
+        """No two cells share a path, so that none sees the requests of another."""
+        return f"/{next(_paths)}/{name}.safetensors"
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        return tuple(f"{hub.host}:{hub.port}" for hub in (self.plain, self.secure, self.other))
+
+
+class Stage:
+    """`with Stage() as hosts:`"""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Hosts:
+        plain, other, foreign = (self._stack.enter_context(Hub()) for _ in range(3))
+        secure = self._stack.enter_context(Hub(ssl_context=certificates.serving()))
+        return Hosts(plain, secure, other, foreign)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()

@@ -1,0 +1,140 @@
+"""One cell of the matrix with the real fetcher, verifiers, rubric and installer; only clock and ledger are twins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from download_worker import wiring
+from download_worker.clock import FakeClock
+from download_worker.errors import Interrupted
+from download_worker.fetchers.http import HttpFetcher
+from download_worker.jobs.job import Job, Lease, WorkerId
+from download_worker.jobs.memory_ledger import MemoryLedger
+from download_worker.leash import Leash
+from download_worker.process import process
+from download_worker.settings import MAX_WAIT_SECONDS, Settings
+from download_worker.web.session import Web
+from download_worker.workshop import Workshop
+from tests.faults.catalogue import Fault
+from tests.faults.rules import CHANGED, HUNG, RIGHT, UNREVEALED, WAITING, WRONG
+from tests.faults.stage import BYTES, FILE, FILE_BYTES, OTHER_BYTES, SHA256, Cell, Hosts, Known
+from tests.hub import certificates
+from tests.hub.behaviours import eof_mid, s503
+from tests.jobs import make_info, make_job
+
+SECONDS_MAX = 12.0
+WALKS_MAX = 16
+TRIES = 5
+WORKER = WorkerId("worker-of-the-matrix")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a cell ended: a word of `rules.py` or a code, after so many seconds of the wall and so many walks."""
+
+    end: str
+    told: str
+    seconds: float
+    walks: int
+
+
+def play(fault: Fault, cell: Cell, hosts: Hosts, folder: Path) -> Ended:
+    """Fetch honestly as far as the cell says, then let the host misbehave, and walk the job to its end."""
+    host, path = fault.host(hosts), hosts.fresh_path(fault.name)
+    url = host.publish(path, FILE, etag=fault.etag, last_modified=fault.last_modified)
+    mirrors = (hosts.other.publish(hosts.fresh_path("mirror"), FILE, etag=fault.etag),) if fault.mirror else ()
+    clock = FakeClock()
+    ledger = MemoryLedger()
+    known: dict[Known, dict[str, Any]] = {Known.DIGEST: {"sha256": SHA256}, Known.SIZE: {"size": FILE_BYTES}}
+    models = folder / "models"
+    models.mkdir(parents=True)
+    job = make_job(models, info=make_info(download_url=url, mirrors=mirrors, **known.get(cell.known, {})))
+    ledger.add(job)
+    if not cell.fresh:
+        host.behave(path, [eof_mid(after_bytes=cell.here_bytes).times(1), s503(retry_after="1").after_request(1)])
+        _walk(job, _workshop(folder, hosts, ledger, clock, segmented=False), clock, Leash())
+    host.behave(path, fault.dress(cell, hosts))
+    return _to_the_end(job, _workshop(folder, hosts, ledger, clock, segmented=cell.segmented), clock)
+
+
+def _to_the_end(job: Job, shop: Workshop, clock: FakeClock) -> Ended:
+    began, leash, walks = monotonic(), Leash(), 0
+    with _pulled_after(SECONDS_MAX, leash):
+        while ((now := shop.ledger.get(job.job_id)).live) and walks < WALKS_MAX:
+            try:
+                _walk(now, shop, clock, leash)
+            except Interrupted:
+                return Ended(HUNG, "", monotonic() - began, walks)
+            walks += 1
+    after = shop.ledger.get(job.job_id)
+    return Ended(_end_of(after), after.result.reason or "", monotonic() - began, walks)
+
+
+def _walk(job: Job, shop: Workshop, clock: FakeClock, leash: Leash) -> None:
+    """One claim, when its time has come."""
+    due = shop.ledger.next_due()
+    if due is not None and due > clock.now():
+        clock.advance((due - clock.now()).total_seconds())
+    claimed = shop.ledger.claim(WORKER, Lease.starting(clock.steady(), 60.0), clock.now())
+    if claimed is None:  # its host rests
+        clock.advance(60.0)
+        return
+    process(claimed, shop, leash)
+
+
+def _end_of(job: Job) -> str:
+    if job.live:
+        return WAITING
+    if job.result.code is not None:
+        return WRONG if job.target.exists() else job.result.code
+    content = job.target.read_bytes()
+    if content == BYTES:
+        return RIGHT
+    if job.model_info.sha256 is not None:
+        return WRONG
+    if content == OTHER_BYTES:
+        return CHANGED
+    sound = len(content) == len(BYTES) and job.result.proof in ("C", "D")
+    return UNREVEALED if sound else WRONG
+
+
+def _workshop(folder: Path, hosts: Hosts, ledger: MemoryLedger, clock: FakeClock, *, segmented: bool) -> Workshop:
+    settings = _settings(folder, hosts, segmented=segmented)
+    web = Web(settings, clock=clock, ssl_context=certificates.trusting())
+    fetcher = HttpFetcher(web, settings, pause_seconds=0.001)
+    return replace(wiring.workshop(settings, ledger, 0o022), clock=clock, fetcher=fetcher)
+
+
+def _settings(folder: Path, hosts: Hosts, *, segmented: bool) -> Settings:
+    given: dict[str, Any] = {
+        "home": folder,
+        "allow_hosts": hosts.allowed,
+        "max_tries": TRIES,
+        "connect_timeout_seconds": 2.0,
+        "stall_timeout_seconds": 0.25,
+        "checkpoint_bytes": 256 * 1024,
+        "max_file_bytes": 3 * FILE_BYTES,
+        "disk_reserve_bytes": 0,
+        "backoff_cap_seconds": MAX_WAIT_SECONDS,
+        "min_speed_window_seconds": 0.5,
+        "min_bytes_per_second": 10_000,
+    }
+    if not segmented:
+        given["connections_per_file"] = 1
+    return Settings(**{key: value for key, value in given.items() if key in Settings.model_fields})
+
+
+@contextmanager
+def _pulled_after(seconds: float, leash: Leash) -> Iterator[None]:
+    watchdog = threading.Timer(seconds, leash.pull)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()

@@ -1,0 +1,167 @@
+"""Several connections and several sources for one file: when they come, what they may do, and who is to blame."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from download_worker.errors import Code, GiveUp, TryLater
+from download_worker.fetchers.http import HttpFetcher
+from download_worker.jobs.job import ModelInfo
+from download_worker.leash import Leash
+from download_worker.room import Fetched, Room, Stretch, source_key
+from download_worker.settings import Settings
+from download_worker.web.session import Web
+from tests.hub import Hub, SizedPattern, sha256_of
+from tests.hub.behaviours import bitflip, eof_mid, range_ignored, s404, s503, stall_mid
+from tests.journals import journal_of
+
+MIB = 1024 * 1024
+DATA = SizedPattern(16 * MIB)
+SHA = sha256_of(DATA)
+OTHER = SizedPattern(16 * MIB, seed=5)
+
+
+class Bench:
+    """Hosts that send slowly per connection, so that more of them pay."""
+
+    def __init__(self, folder: Path, hubs: Sequence[Hub]) -> None:
+        self.room = Room(folder)
+        self.hubs = hubs
+        self.leash = Leash()
+
+    def fetch(self, url: str, *mirrors: str, known: str | None = SHA, **values: Any) -> Fetched:
+        given: dict[str, Any] = {"stall_timeout_seconds": 5.0, "disk_reserve_bytes": 0} | values
+        settings = Settings(home=self.room.folder, allow_hosts=("127.0.0.1",), **given)
+        wanted = ModelInfo(expected_filename="m.safetensors", model_type="loras", download_url=url, sha256=known)
+        fetcher = HttpFetcher(Web(settings), settings, pause_seconds=0.0)
+        return fetcher.fetch(url, mirrors, wanted, self.room, self.leash, lambda head: None)
+
+    @property
+    def connections(self) -> int:
+        return len({hit.connection for hub in self.hubs for hit in hub.hits})
+
+    @property
+    def bytes_sent(self) -> int:
+        return sum(hit.bytes_sent for hub in self.hubs for hit in hub.hits)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Hub() as one, Hub() as two, Hub() as three:
+        yield Bench(tmp_path, (one, two, three))
+
+
+# --- one source, several connections ----------------------------------------------------------------------------------
+
+
+def test_a_host_that_throttles_each_connection_is_asked_over_several_of_them(bench: Bench) -> None:
+    bench.hubs[0].bytes_per_second = 8 * MIB
+    file = bench.fetch(bench.hubs[0].publish("/m.bin", DATA))
+    assert (file.sha256, file.size) == (SHA, DATA.size)
+    assert bench.connections > 2
+    assert bench.bytes_sent < 1.1 * DATA.size
+
+
+def test_the_user_can_forbid_more_than_one_connection(bench: Bench) -> None:
+    bench.hubs[0].bytes_per_second = 16 * MIB
+    bench.fetch(bench.hubs[0].publish("/m.bin", DATA), connections_per_file=1)
+    assert bench.connections == 1
+
+
+def test_h6_without_validator_and_digest_a_file_is_never_split(bench: Bench) -> None:
+    bench.hubs[0].bytes_per_second = 16 * MIB
+    bench.fetch(bench.hubs[0].publish("/m.bin", DATA, etag=None), known=None)
+    assert bench.connections == 1
+
+
+def test_h1_a_host_that_ignores_ranges_keeps_its_one_connection(bench: Bench) -> None:
+    bench.hubs[0].bytes_per_second = 12 * MIB
+    file = bench.fetch(bench.hubs[0].publish("/m.bin", DATA, behaviour=range_ignored))
+    assert file.sha256 == SHA
+    assert bench.bytes_sent < 1.2 * DATA.size, "what came over the first connection was not thrown away"
+
+
+def test_n14_what_a_stalled_connection_was_to_bring_is_brought_by_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("download_worker.fetchers.http.crew.IDLE_LANE_SECONDS", 0.5)
+    hub = bench.hubs[0]
+    hub.bytes_per_second = 8 * MIB
+    url = hub.publish("/m.bin", DATA)
+    stalls = threading.Timer(0.9, lambda: hub.behave("/m.bin", stall_mid(after_bytes=100_000), times=1))
+    stalls.start()
+    assert bench.fetch(url, stall_timeout_seconds=60.0).sha256 == SHA
+    stalls.join()
+
+
+# --- several sources --------------------------------------------------------------------------------------------------
+
+
+def test_show_4_bytes_of_a_dead_host_are_not_fetched_again(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    url = one.publish(
+        "/m.bin", DATA, behaviour=[eof_mid(after_bytes=int(0.4 * DATA.size)).times(1), s503.after_request(1)]
+    )
+    file = bench.fetch(url, two.publish("/m.bin", DATA))
+    assert file.sha256 == SHA
+    assert bench.bytes_sent <= 1.02 * DATA.size
+    assert len(file.givers) == 2
+
+
+def test_without_a_digest_only_the_same_strong_etag_lets_a_mirror_go_on(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    dies = [eof_mid(after_bytes=6 * MIB).times(1), s404.after_request(1)]
+    url = one.publish("/m.bin", DATA, etag='"same"', behaviour=dies)
+    assert bench.fetch(url, two.publish("/m.bin", DATA, etag='"same"'), known=None).sha256 == SHA
+
+
+def test_without_a_digest_a_mirror_with_another_etag_is_not_mixed_in(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    dies = [eof_mid(after_bytes=6 * MIB).times(1), s404.after_request(1)]
+    url = one.publish("/m.bin", DATA, etag='"one"', behaviour=dies)
+    with pytest.raises(GiveUp) as caught:
+        bench.fetch(url, two.publish("/m.bin", DATA, etag='"two"'), known=None)
+    assert caught.value.code is Code.NOT_FOUND and caught.value.elsewhere
+    journal = bench.room.journal()
+    assert journal is not None and journal.durable == (Stretch(0, 6 * MIB, 0),)
+
+
+def test_show_4_a_lying_mirror_is_found_blamed_and_replaced(bench: Bench) -> None:
+    one, two, three = bench.hubs
+    dies = [eof_mid(after_bytes=6 * MIB).times(1), s404.after_request(1)]
+    url = one.publish("/m.bin", DATA, behaviour=dies)
+    liar = two.publish("/m.bin", DATA, behaviour=bitflip(offset=12 * MIB))
+    file = bench.fetch(url, liar, three.publish("/m.bin", DATA))
+    assert file.sha256 == SHA
+    told = bench.leash.read()
+    assert told.trouble is not None and str(two.port) in told.trouble
+    assert bench.bytes_sent <= 6 * MIB + 2 * 10 * MIB + 0.02 * DATA.size, "only what the liar gave came again"
+
+
+def test_when_all_of_it_is_from_one_host_a_wrong_digest_is_for_the_verifier(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    file = bench.fetch(one.publish("/m.bin", OTHER), two.publish("/m.bin", DATA))
+    assert file.sha256 == sha256_of(OTHER)
+
+
+def test_with_a_digest_bytes_of_another_source_are_gone_on_with(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    url, mirror = one.publish("/m.bin", DATA, behaviour=s503), two.publish("/m.bin", DATA)
+    bench.room.part.write_bytes(DATA.read(0, 6 * MIB))
+    bench.room.note(journal_of(source_key(url), etag='"x"', total=DATA.size, durable_bytes=6 * MIB))
+    file = bench.fetch(mirror, url)
+    assert (file.sha256, file.resumed_bytes) == (SHA, 6 * MIB)
+    assert bench.bytes_sent <= DATA.size - 6 * MIB
+
+
+def test_when_nobody_is_left_what_is_here_stays_for_later(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    dies = [eof_mid(after_bytes=6 * MIB).times(1), s503.after_request(1)]
+    with pytest.raises(TryLater) as caught:
+        bench.fetch(one.publish("/m.bin", DATA, behaviour=dies), two.publish("/m.bin", DATA, behaviour=s404))
+    assert caught.value.code is Code.BUSY_HOST
+    journal = bench.room.journal()
+    assert journal is not None and journal.durable == (Stretch(0, 6 * MIB, 0),)

@@ -1,0 +1,311 @@
+"""Room on the disks: what running jobs still need, volumes that are full or gone, and that both go on by themselves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from download_worker.ballast import Ballast, with_ballast
+from download_worker.clock import FakeClock
+from download_worker.errors import Code, TryLater
+from download_worker.jobs.job import Job
+from download_worker.leash import Leash
+from download_worker.mounts import Mounts
+from download_worker.volumes import LOOK_SECONDS, Disks, Volumes, model_folder
+from tests.jobs import make_info, make_job
+
+MIB = 1024**2
+RESERVE = 10 * MIB
+
+
+@dataclass
+class House:
+    """Two volumes: everything below `models/checkpoints` lies on the second one."""
+
+    root: Path
+    free: dict[int, int] = field(default_factory=lambda: {1: 1000 * MIB, 2: 1000 * MIB})
+    takes: bool = True
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def __post_init__(self) -> None:
+        disks = Disks(lambda folder: self.free[self.volume(folder)], self.volume, lambda folder: self.takes)
+        self.mounts = Mounts(self.root / "state")
+        self.volumes = Volumes(self.clock, mounts=self.mounts, reserve_bytes=RESERVE, disks=disks)
+
+    def volume(self, path: Path) -> int:
+        return 2 if "checkpoints" in path.parts or "second" in path.parts else 1
+
+    def job(self, model_type: str = "loras", size: int | None = None) -> Job:
+        return make_job(self.root / "models", info=make_info(model_type=model_type, size=size))
+
+    def room(self, job: Job) -> Path:
+        staging = "second" if job.model_info.model_type == "checkpoints" else "first"
+        folder = self.root / staging / job.job_id / "1"
+        folder.mkdir(parents=True)
+        return folder
+
+    def begin(self, job: Job) -> Leash:
+        leash = Leash()
+        self.volumes.begun(job, leash)
+        return leash
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def no_space(number: int = errno.ENOSPC) -> TryLater:
+    trouble = TryLater(Code.DISK_FULL, "no space left")
+    trouble.__cause__ = OSError(number, os.strerror(number))
+    return trouble
+
+
+# the account
+
+
+def test_d1_what_running_jobs_still_need_is_not_free_for_the_next(house: House) -> None:
+    first, second, elsewhere = house.job(size=400 * MIB), house.job(size=700 * MIB), house.job("checkpoints")
+    for job in (first, second, elsewhere):
+        house.begin(job)
+    assert house.volumes.free_bytes(house.room(first)) == 1000 * MIB
+    room = house.room(second)
+    assert house.volumes.free_bytes(room) == 600 * MIB
+    assert house.volumes.free_bytes(house.room(elsewhere)) == 1000 * MIB
+    with pytest.raises(TryLater) as full:
+        house.volumes.check_room(second, room / "part")
+    assert full.value.code is Code.DISK_FULL
+    house.volumes.ended(first)
+    house.volumes.check_room(second, room / "part")
+
+
+def test_d1_a_size_that_only_the_host_knew_is_counted_too(house: House) -> None:
+    first, second = house.job(), house.job()
+    leash = house.begin(first)
+    house.begin(second)
+    house.volumes.free_bytes(house.room(first))
+    leash.progress(0, 900 * MIB)
+    assert house.volumes.free_bytes(house.room(second)) == 100 * MIB
+
+
+def test_blocks_that_a_file_has_already_are_not_asked_for_twice(house: House) -> None:
+    first, second = house.job(size=4 * MIB), house.job(size=4 * MIB)
+    for job in (first, second):
+        house.begin(job)
+    room = house.room(first)
+    (room / "part").write_bytes(os.urandom(3 * MIB))
+    house.volumes.free_bytes(room)
+    assert house.volumes.free_bytes(house.room(second)) == 999 * MIB, "3 MiB of the first are on the disk"
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system preallocates nothing")
+def test_preallocated_blocks_belong_to_their_job_and_to_nobody_else(house: House) -> None:
+    first, second = house.job(size=8 * MIB), house.job(size=8 * MIB)
+    leash = house.begin(first)
+    house.begin(second)
+    room = house.room(first)
+    with (room / "part").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 8 * MIB)
+    house.free[1] = 15 * MIB
+    assert house.volumes.free_bytes(room) == 23 * MIB, "its own blocks are there to be filled"
+    leash.progress(2 * MIB, 8 * MIB)
+    assert house.volumes.free_bytes(room) == 21 * MIB
+    assert house.volumes.free_bytes(house.room(second)) == 15 * MIB
+    house.free[1] = RESERVE
+    house.volumes.check_room(first, room / "part")
+    with pytest.raises(TryLater):
+        house.volumes.check_room(second, room / "part2")
+
+
+def test_of_two_that_ask_for_the_same_room_at_once_the_first_one_gets_it(house: House) -> None:
+    first, second = house.job(size=800 * MIB), house.job(size=800 * MIB)
+    rooms = {}
+    for job in (first, second):
+        house.begin(job)
+        rooms[job.job_id] = house.room(job)
+        house.volumes.check_room(job, rooms[job.job_id] / "part")
+    assert house.volumes.free_bytes(rooms[first.job_id]) == 1000 * MIB
+    assert house.volumes.free_bytes(rooms[second.job_id]) == 200 * MIB
+    assert house.volumes.free_bytes(rooms[first.job_id]) == 1000 * MIB
+
+
+def test_a_job_of_unknown_size_is_let_begin(house: House) -> None:
+    house.free[1] = 0
+    house.volumes.check_room(house.job(), house.root / "part")
+
+
+# full volumes
+
+
+def test_d1_a_volume_that_refuses_a_byte_is_shut_for_all_its_jobs_until_there_is_room(house: House) -> None:
+    job, neighbour, elsewhere = house.job(), house.job("vae"), house.job("checkpoints")
+    for each in (neighbour, elsewhere):
+        house.volumes.refused(each, TryLater(Code.DISK_FULL, "its own size does not fit"))
+    house.free[1] = 0
+    shut = house.volumes.refused(job, no_space())
+    assert shut is not None
+    assert "since 2026-01-01T00:00:00.000Z" in shut.told
+    both = {str(model_folder(job)), str(model_folder(neighbour))}
+    assert house.volumes.shut_folders() == both
+    assert house.volumes.next_look_seconds() == LOOK_SECONDS
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() == both, "looked at, and still full"
+    house.free[1] = 1000 * MIB
+    assert house.volumes.shut_folders() == both, "not looked at all the time"
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() == frozenset()
+    assert house.volumes.next_look_seconds() is None
+
+
+def test_a_file_that_is_too_large_for_now_keeps_no_smaller_one_waiting(house: House) -> None:
+    assert house.volumes.refused(house.job(size=5000 * MIB), TryLater(Code.DISK_FULL, "does not fit")) is None
+    assert house.volumes.shut_folders() == frozenset()
+
+
+def test_our_own_account_shuts_a_volume_without_room_for_anybody(house: House) -> None:
+    house.free[1] = RESERVE
+    assert house.volumes.refused(house.job(size=1), TryLater(Code.DISK_FULL, "does not fit")) is not None
+
+
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.ENOSPC])
+def test_d9_quota_and_inodes_do_not_show_in_the_free_bytes_so_a_byte_is_tried(house: House, number: int) -> None:
+    house.takes = False
+    assert house.volumes.refused(house.job(), no_space(number)) is not None
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() != frozenset()
+    house.takes = True
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() == frozenset()
+
+
+def test_a_volume_that_is_full_again_at_once_is_looked_at_less_and_less_often(house: House) -> None:
+    pauses = []
+    for _ in range(6):
+        shut = house.volumes.refused(house.job(), no_space())
+        assert shut is not None
+        pauses.append(shut.pause_seconds)
+        house.clock.advance(shut.pause_seconds)
+        assert house.volumes.shut_folders() == frozenset()
+    assert pauses == [5, 10, 20, 40, 60, 60]
+    house.clock.advance(600)
+    shut = house.volumes.refused(house.job(), no_space())
+    assert shut is not None
+    assert shut.pause_seconds == LOOK_SECONDS
+
+
+def test_the_look_itself_leaves_nothing_behind(tmp_path: Path) -> None:
+    clock = FakeClock()
+    (tmp_path / "models" / "loras").mkdir(parents=True)
+    volumes = Volumes(clock, reserve_bytes=0)
+    job = make_job(tmp_path / "models")
+    assert volumes.refused(job, no_space()) is not None
+    clock.advance(LOOK_SECONDS)
+    assert volumes.shut_folders() == frozenset()
+    assert list((tmp_path / "models" / "loras").iterdir()) == []
+
+
+# volumes that are gone
+
+
+def mounted_at(monkeypatch: pytest.MonkeyPatch, *points: Path) -> None:
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) in {Path("/"), *points})
+
+
+def test_d12_the_empty_mount_point_of_a_volume_is_not_filled_and_its_jobs_go_on_when_it_is_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = house.job("checkpoints")
+    disk = house.root / "models"
+    (disk / "checkpoints").mkdir(parents=True)
+    mounted_at(monkeypatch, disk)
+    house.volumes.check_mounted(job)
+    mounted_at(monkeypatch)
+    with pytest.raises(TryLater) as gone:
+        Volumes(house.clock, mounts=Mounts(house.root / "state")).check_mounted(job)  # after a restart, too
+    assert gone.value.code is Code.UNMOUNTED
+    assert "mounts.json" in gone.value.hint
+    shut = house.volumes.refused(job, gone.value)
+    assert shut is not None
+    assert "not mounted since" in shut.told
+    assert house.volumes.shut_folders() == {str(disk / "checkpoints")}
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() == {str(disk / "checkpoints")}
+    mounted_at(monkeypatch, disk)
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() == frozenset()
+    house.volumes.check_mounted(job)
+
+
+def test_d12_a_folder_that_moves_onto_a_volume_of_its_own_is_welcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models" / "loras"
+    folder.mkdir(parents=True)
+    mounts = Mounts(tmp_path / "state")
+    mounted_at(monkeypatch)
+    mounts.check(folder)
+    mounted_at(monkeypatch, folder)
+    mounts.check(folder)
+    mounted_at(monkeypatch)
+    assert not mounts.is_there(folder)
+
+
+def test_d12_a_linked_folder_whose_disk_is_away_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, folder = tmp_path / "disk", tmp_path / "models" / "loras"
+    (disk / "loras").mkdir(parents=True)
+    folder.parent.mkdir()
+    folder.symlink_to(disk / "loras")
+    mounts = Mounts(tmp_path / "state")
+    mounted_at(monkeypatch, disk)
+    mounts.check(folder)
+    mounted_at(monkeypatch)
+    (disk / "loras").rmdir()
+    assert not mounts.is_there(folder)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"x": 3}', b"\xff"])
+def test_d12_a_memory_that_cannot_be_read_begins_anew(tmp_path: Path, damage: bytes) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "mounts.json").write_bytes(damage)
+    Mounts(state).check(tmp_path)
+    assert str(tmp_path) in (state / "mounts.json").read_text()
+    assert [path.name for path in state.iterdir()] == ["mounts.json"]
+
+
+# the ledger's own volume
+
+
+def test_d2_the_ballast_is_there_is_let_go_once_and_comes_back_when_there_is_room(tmp_path: Path) -> None:
+    free = 10 * MIB
+    ballast = Ballast(tmp_path / "ballast", MIB, reserve_bytes=5 * MIB, free_bytes=lambda folder: free)
+    assert not ballast.let_go()
+    ballast.take()
+    assert (tmp_path / "ballast").stat().st_size == MIB
+    assert ballast.let_go()
+    assert not (tmp_path / "ballast").exists()
+    free = 5 * MIB
+    ballast.take()
+    assert list(tmp_path.iterdir()) == []
+    Ballast(tmp_path / "nowhere" / "ballast").take()
+
+
+def test_d2_what_a_full_disk_did_not_take_is_tried_once_more_without_the_ballast(tmp_path: Path) -> None:
+    ballast = Ballast(tmp_path / "ballast", MIB)
+    tries: list[bool] = []
+
+    def open_it() -> str:
+        tries.append(ballast.path.exists())
+        if tries != [True, False]:
+            raise TryLater(Code.DISK_FULL, "no space left for the ledger")
+        return "opened"
+
+    ballast.take()
+    assert with_ballast(ballast, open_it) == "opened"
+    with pytest.raises(TryLater):
+        with_ballast(ballast, open_it)
+    assert tries == [True, False, False]
