@@ -1,10 +1,12 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each does its own set-up.
 PY := .venv/bin/python
 KILLS ?= 500
+CUTS ?= 100
+SAMPLE ?= 500
 SEED ?=
 HOME_DIR ?= .
 
-.PHONY: demo test test-slow check bench torture sweep run clean
+.PHONY: demo test test-slow check bench torture sweep power run clean
 
 .venv/.ready: pyproject.toml tools/setup.sh
 	@tools/setup.sh
@@ -27,11 +29,14 @@ bench: .venv/.ready  ## figures, beside the peers that are installed; SCENARIOS=
 	@$(PY) -m tests.bench $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(JSON),--json $(JSON)) $(if $(QUICK),--quick)
 
-torture: .venv/.ready  ## kill -9 and worse; KILLS=500 SEED=7
-	@$(PY) -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+torture: .venv/.ready  ## kill -9 and worse; KILLS=500 SEED=7 STAGES=4 (at the same time)
+	@$(PY) -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(STAGES),--stages $(STAGES))
 
-sweep: .venv/.ready  ## SIGKILL at every state-changing syscall of one job's life (Linux, strace)
-	@$(PY) -m tests.torture.sweep
+sweep: .venv/.ready  ## SIGKILL and five disk errors at the system calls of one job's life (Linux, strace); SAMPLE=0 is all
+	@$(PY) -m tests.torture.sweep --sample $(SAMPLE) $(if $(SEED),--seed $(SEED))
+
+power: .venv/.ready  ## power cuts on a disk in memory (Linux, root); CUTS=100 SEED=7
+	@$(PY) -m tests.torture.power --cuts $(CUTS) $(if $(SEED),--seed $(SEED))
 
 run: .venv/.ready  ## a worker for this folder
 	@$(PY) -m download_worker run --home $(HOME_DIR)

@@ -68,7 +68,7 @@ def run_worker(
 
 @verb(app, Common, _render, "status")
 def status(common: Common) -> Report:
-    """Which workers run, and how many jobs are in which state.
+    """Which workers run, how many jobs are in which state, and how fast each host sends.
 
     Example: download-worker status --json
     """
@@ -79,6 +79,7 @@ def status(common: Common) -> Report:
         workers = wiring.owners(settings).living()
         held = [holding.claim for holding in ledger.holdings()]
         counts = {str(word): number for word, number in ledger.counts().items()}
+        hosts = wiring.traffic_of(ledger)
         data = {
             "home": str(settings.home),
             "workers": [
@@ -86,12 +87,13 @@ def status(common: Common) -> Report:
                 for worker in workers
             ],
             "jobs": counts,
+            "hosts": [host.as_json() for host in hosts],
             "queue_paused": ledger.queue_paused(),
             "rings_set_aside": bell.aside_count(),
         }
     running = f"{len(workers)} worker{'s' * (len(workers) != 1)} running" if workers else "no worker is running"
     line = ", ".join(f"{number} {word}" for word, number in counts.items())
-    return Report("status", data=data, messages=(f"{running} in {settings.home}", line))
+    return Report("status", data=data, messages=(f"{running} in {settings.home}", line, *map(str, hosts)))
 
 
 @verb(app, Common, _render, "limits")

@@ -85,7 +85,8 @@ def _walk(job: Job, shop: Workshop, leash: Leash) -> tuple[Result, str]:
         if not record(job, shop, moves.promoting(promise, shop.at())).live:
             raise LostClaim(job.claim)  # cancelled at the last moment, and recorded so
         installed = shop.installer.install(job, file, leash)
-    shop.ledger.keep_pieces(file.sha256, file.size, file.pieces, shop.clock.now())
+    if file.pieces:
+        shop.ledger.keep_pieces(file.sha256, file.size, file.pieces, shop.clock.now())
     word = "Was in place already" if installed.already_present else "In place"
     return promise.model_copy(update={"path": str(installed.path)}), f"{word}: {installed.path}"
 

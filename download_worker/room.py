@@ -125,7 +125,8 @@ _JOURNAL = TypeAdapter(Journal)
 class Fetched:
     """A whole file in the room. `origin` is where it finally came from, without secrets; `sha256` was computed from
     the very bytes that were written, and `identity` is the file they were written to. `pieces` are the digests of its
-    pieces (see `fetchers/http/hashing.py`), `givers` the public addresses that gave bytes of it."""
+    pieces where it has several (see `fetchers/http/hashing.py`), `givers` the public addresses that gave bytes of it.
+    """
 
     path: Path
     sha256: str

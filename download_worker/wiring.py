@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from download_worker.jobs.ledger import Ledger
     from download_worker.owners import Owners
     from download_worker.settings import Settings
+    from download_worker.traffic import Traffic
     from download_worker.workshop import Workshop
 
 
@@ -53,6 +54,15 @@ def ledger_of(settings: Settings) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def traffic_of(ledger: Ledger) -> tuple[Traffic, ...]:
+    """What the hosts are sending now."""
+    from download_worker.jobs.job import LIVE
+    from download_worker.jobs.ledger import Question
+    from download_worker.traffic import by_host
+
+    return by_host(ledger.jobs(Question(statuses=LIVE)))
 
 
 @contextmanager

@@ -30,6 +30,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("download_worker.command_line", "download_worker.database", "download_worker.jobs.job"), 3),
     **dict.fromkeys(("download_worker.leash", "download_worker.owners", "download_worker.room"), 4),
     **dict.fromkeys(("download_worker.jobs.moves", "download_worker.jobs.proof", "download_worker.jobs.tables"), 4),
+    "download_worker.traffic": 4,
     **dict.fromkeys(("download_worker.jobs.ledger", "download_worker.jobs.bell"), 5),
     **dict.fromkeys(("download_worker.jobs.queue_folder", "download_worker.migrations", "download_worker.web"), 5),
     **dict.fromkeys(("download_worker.fetchers.fetcher", "download_worker.quarantine"), 5),

@@ -38,10 +38,20 @@ def _job_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
             else size_of(progress["bytes"])
         )
         note = result["reason"] or (f"waits until {job['not_before']}" if job["not_before"] else "")
+        note = note or _coming(progress)
         note = "paused" if job["paused"] and job["status"] not in ("SUCCESS", "FAILED") else note
         row = (job["job_id"][:8], info["expected_filename"], info["model_type"], done, note.partition(";")[0])
         rows.add_row(sign(job["status"], f"{TONES[job['status']][0]} {job['status']}"), *map(cell, row))
     return rows
+
+
+def _coming(progress: Mapping[str, Any]) -> str:
+    """How the bytes come just now; nothing where none do."""
+    number, speed = progress["connections"], progress["bytes_per_second"]
+    if not number or not speed:
+        return ""
+    lines = f"{number} connection{'s' * (number != 1)}"
+    return f"{size_of(round(speed))}/s over {lines} from {progress.get('source') or 'its host'}"
 
 
 def shown(report: Report) -> RenderableType | None:
@@ -60,7 +70,10 @@ def shown(report: Report) -> RenderableType | None:
             "place": result["path"],
             "proof": result["proof"],
             "reason": result["reason"],
+            "coming": _coming(job["progress"]),
             "attempts": job["attempts"],
+            "retries": job["progress"].get("retries"),
+            "last setback": job["progress"].get("trouble"),
             "waits until": job["not_before"],
         }
         for name, value in facts.items():

@@ -72,7 +72,7 @@ def folder_of(job: Job) -> str:
 
 def host_of(job: Job) -> str:
     try:
-        return foreign(job.model_info.host)
+        return foreign((job.progress.source if job.live else None) or job.model_info.host)
     except ValueError:  # no URL at all: it cannot come from the counter, but an old row must not end the dashboard
         return ""
 

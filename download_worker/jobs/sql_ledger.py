@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from loguru import logger
-from sqlalchemy import Connection, Engine, Row, Select, TextClause, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, Row, Select, TextClause, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from download_worker.anchor import Anchor
@@ -121,13 +122,17 @@ class SqlLedger:
             raise BadRequest(Code.WRONG_MOMENT, message) from error
 
     def amend_all(self, job_ids: Sequence[JobId], move: Move) -> Sequence[Job]:
-        amended = []
-        with self._writing() as connection:
-            for job_id in job_ids:
-                with suppress(BadRequest, IntegrityError), connection.begin_nested():
-                    job = _find(connection, job_id)
-                    amended.append(_replace(connection, job, move(job)))
-        return amended
+        try:
+            with self._writing() as connection:
+                return _amend_all(connection, job_ids, move)
+        except IntegrityError:  # PostgreSQL: somebody handed one of the targets in meanwhile
+            return [job for job_id in job_ids if (job := self._amended(job_id, move)) is not None]
+
+    def _amended(self, job_id: JobId, move: Move) -> Job | None:
+        try:
+            return self.amend(job_id, move)
+        except BadRequest:
+            return None
 
     def beat(self, beats: Sequence[Beat], lease: Lease) -> Mapping[JobId, Order]:
         orders = {}
@@ -377,6 +382,38 @@ def _replace(connection: Connection, before: Job, after: Job) -> Job:
             _tally(connection, before.status, -1)
             _tally(connection, after.status, 1)
     return after
+
+
+def _amend_all(connection: Connection, job_ids: Sequence[JobId], move: Move) -> list[Job]:
+    """In few statements: one by one each job would cost a millisecond, and a queue may hold twenty thousand."""
+    rows = select(*_JOB_FIELDS).where(jobs.c.job_id.in_(job_ids)).with_for_update()
+    found = {job.job_id: job for job in _read(connection, rows)}
+    moved: list[tuple[Job, Job]] = []
+    for job_id in job_ids:
+        with suppress(BadRequest):
+            if (job := found.get(job_id)) is not None:
+                moved.append((job, move(job)))
+    revived = [str(after.target) for before, after in moved if after.live and not before.live]
+    standing = select(jobs.c.machine, jobs.c.target).where(LIVE, jobs.c.target.in_(revived))
+    taken = {(row.machine, row.target) for row in connection.execute(standing)}
+    amended: list[Job] = []
+    change: Tally[Status] = Tally()
+    for before, after in moved:
+        if after.live and not before.live:
+            place = (after.machine, str(after.target))
+            if place in taken:
+                continue
+            taken.add(place)
+        amended.append(after)
+        change[before.status] -= 1
+        change[after.status] += 1
+    for status, number in change.items():
+        _tally(connection, status, number)
+    if amended:
+        values = [{f"new_{name}": value for name, value in _row(job).items()} for job in amended]
+        columns: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in values[0]}
+        connection.execute(update(jobs).where(jobs.c.job_id == bindparam("new_job_id")).values(columns), values)
+    return amended
 
 
 def _row(job: Job) -> dict[str, Any]:

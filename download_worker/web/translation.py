@@ -60,7 +60,7 @@ def body_errors(host: str, leash: Leash) -> Iterator[None]:
 
 
 def _head_trouble(host: str, causes: tuple[BaseException, ...]) -> Trouble:
-    if _any(causes, requests.exceptions.ProxyError, pool.ProxyError) or _about_tunnel(causes):
+    if _any(causes, requests.exceptions.ProxyError, pool.ProxyError):
         return TryLater(Code.NO_CONNECTION, f"the proxy does not lead to {host}: {_said(causes)}", hint=PROXY_HINT)
     if _any(causes, *_ENDED_EARLY):
         return TryLater(Code.NO_CONNECTION, f"{host} hung up during the TLS handshake")
@@ -81,11 +81,6 @@ def _distrust(host: str, causes: tuple[BaseException, ...]) -> Trouble:
     if any(getattr(cause, "verify_code", 0) == _NOT_YET_VALID for cause in causes):
         return TryLater(Code.TLS, said, hint="check the clock of this machine; the worker tries again by itself")
     return GiveUp(Code.TLS, said, elsewhere=True)
-
-
-def _about_tunnel(causes: tuple[BaseException, ...]) -> bool:
-    """http.client has no type for a proxy that answers CONNECT with anything but 200."""
-    return any(isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed") for cause in causes)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

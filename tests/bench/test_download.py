@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.bench.download.ours import OURS
 from tests.bench.download.running import Outcome, Runs, run_scenario
 from tests.bench.download.scenarios import LONG_FAT, SCENARIOS
 from tests.bench.download.sendfile_server import wanted_range
-from tests.bench.download.servers import Door, Server, Told, serving
+from tests.bench.download.servers import Door, Place, Server, Told, serving
 from tests.bench.download.table import text, verdicts
 
 
@@ -71,6 +73,21 @@ def test_a_program_that_fails_is_no_measurement(tmp_path: Path) -> None:
     assert said == "well\n" and cost.seconds > 0
     with pytest.raises(Failed, match="exit 3 no such host"):
         measured(["sh", "-c", "echo no such host >&2; exit 3"], {}, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_connection_is_held_to_its_rate_however_small_the_ranges_are(tmp_path: Path) -> None:
+    (ware,) = Stock(tmp_path / "stock").wares(1, MIB)
+    made = certificates(tmp_path / "tls", "127.0.0.1")
+    with serving(tmp_path / "stock", tmp_path / "server", Door(bytes_per_second=MIB), Place(), made) as server:
+        connection = HTTPConnection(server.base.removeprefix("http://"))
+        began, step = time.monotonic(), MIB // 16
+        for at in range(0, MIB, step):
+            connection.request("GET", f"/{ware.name}", headers={"Range": f"bytes={at}-{at + step - 1}"})
+            assert len(connection.getresponse().read()) == step
+        connection.close()
+        assert time.monotonic() - began > 0.85
+        assert server.told().connections == 1
 
 
 @pytest.mark.slow

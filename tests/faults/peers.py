@@ -16,8 +16,8 @@ from tests.faults.catalogue import Fault
 from tests.faults.stage import BYTES, FILE, OTHER_BYTES, Cell, Hosts
 from tests.hub.certificates import AUTHORITY
 
-SECONDS_MAX = 8.0
-TRIES = 5
+SECONDS_MAX = 12.0
+TRIES = 3
 
 
 class Outcome(StrEnum):
@@ -39,7 +39,7 @@ def _wget(url: str, target: Path, authority: Path) -> list[str]:
 
 def _curl(url: str, target: Path, authority: Path) -> list[str]:
     patience = ["--connect-timeout", "2", "--speed-limit", "10000", "--speed-time", "1"]
-    again = ["--retry", str(TRIES - 1), "--retry-delay", "0", "--retry-all-errors", "--retry-max-time", "8"]
+    again = ["--retry", str(TRIES - 1), "--retry-delay", "1", "--retry-all-errors", "--retry-max-time", "10"]
     return ["curl", "-sfL", "-C", "-", *patience, *again, "--cacert", str(authority), "-o", str(target), url]
 
 

@@ -56,4 +56,4 @@ another_length = by_known(
 )
 """The host insists on a wrong length for ever."""
 
-too_slow = ends(Code.STALLED, Code.NO_CONNECTION, Code.CUT_SHORT)
+too_slow = ends(Code.TOO_SLOW, Code.STALLED, Code.NO_CONNECTION, Code.CUT_SHORT)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -49,7 +50,7 @@ class Cell(NamedTuple):
 
 
 CELLS = tuple(Cell(share, known) for share in SHARES for known in Known)
-SEGMENTED = tuple(cell._replace(segmented=True) for cell in CELLS)
+SEGMENTED = tuple(Cell(share, known, segmented=True) for share in (0.0, 0.5) for known in Known)
 
 _paths = itertools.count(1)
 
@@ -67,6 +68,18 @@ class Hosts:
     def fresh_path(name: str) -> str:
         """No two cells share a path, so that none sees the requests of another."""
         return f"/{next(_paths)}/{name}.safetensors"
+
+    @contextmanager
+    def throttled(self, bytes_per_second: float) -> Iterator[None]:
+        """Every connection of every host, inside."""
+        hubs = (self.plain, self.secure, self.other)
+        for hub in hubs:
+            hub.bytes_per_second = bytes_per_second
+        try:
+            yield
+        finally:
+            for hub in hubs:
+                hub.bytes_per_second = None
 
     @property
     def allowed(self) -> tuple[str, ...]:

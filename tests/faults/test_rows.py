@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 
 from download_worker.clock import FakeClock, SystemClock
-from download_worker.errors import Code, TryLater
+from download_worker.errors import Code, Refused, TryLater
+from download_worker.jobs.bell import MemoryBell
+from download_worker.jobs.counter import Counter
 from download_worker.jobs.job import Job, Lease, Status, WorkerId
 from download_worker.jobs.ledger import Beat, Order
 from download_worker.jobs.memory_ledger import MemoryLedger
@@ -144,10 +146,14 @@ def test_d8_no_job_leaves_a_file_or_a_thread_open_however_it_ends(hosts: Hosts, 
 
 
 def test_d8_too_many_open_files_are_for_later(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_more(*_: object, **__: object) -> Any:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    real = socket.socket
 
-    monkeypatch.setattr("download_worker.web.dialing.socket.socket", no_more)
+    def no_more(family: int = -1, *rest: Any, **named: Any) -> socket.socket:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(family, *rest, **named)
+
+    monkeypatch.setattr("socket.socket", no_more)
     settings = Settings(home=tmp_path, allow_hosts=("127.0.0.1",))
     with pytest.raises(TryLater) as caught, Web(settings).open_stream(hosts.plain.url("/m")):
         pass
@@ -203,6 +209,33 @@ def _lease_of(bench: Bench, job: Job) -> Lease:
 
 def _in(bench: Bench, seconds: float) -> float:
     return bench.clock.steady().seconds + seconds
+
+
+HOSTILE_NAMES = (
+    "x" * 300 + ".safetensors",
+    "CON.safetensors",
+    "com1.safetensors",
+    "a/b.safetensors",
+    "a\\b.safetensors",
+    "a:b.safetensors",
+    "a\0.safetensors",
+    "a\n.safetensors",
+    "trailing .safetensors.",
+    "..",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_d11_a_name_that_some_file_system_cannot_have_is_refused_with_a_reason_and_leaves_no_job(
+    name: str, tmp_path: Path
+) -> None:
+    """Too long, reserved on Windows, or not one name: refused when it is handed in, not when its bytes are there."""
+    ledger = MemoryLedger()
+    counter = Counter(ledger, MemoryBell(), FakeClock(), lambda url: None)
+    with pytest.raises(Refused) as caught:
+        counter.submit(make_info(name), tmp_path)
+    assert caught.value.code is Code.UNSAFE_NAME and caught.value.message
+    assert not ledger.has_live_jobs()
 
 
 # --- the clock ---

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from unittest.mock import patch
+
+from download_worker.fetchers.http.tuning import Sample
 
 from download_worker import wiring
 from download_worker.clock import FakeClock
 from download_worker.errors import Interrupted
-from download_worker.fetchers.http import HttpFetcher
+from download_worker.fetchers.http import HttpFetcher, crew, segments
 from download_worker.jobs.job import Job, Lease, WorkerId
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash
@@ -29,19 +32,39 @@ from tests.hub.behaviours import eof_mid, s503
 from tests.jobs import make_info, make_job
 
 SECONDS_MAX = 12.0
+QUESTIONS_MAX = 100
+"""Of one host, in all tries of one job: whoever asks more often hammers it."""
 WALKS_MAX = 16
-TRIES = 5
+TRIES = 3
 WORKER = WorkerId("worker-of-the-matrix")
+LANES = 4
+LANE_BYTES_PER_SECOND = 5_000_000.0
+CLAIM_BYTES = 128 * 1024
+"""Small, so that a small file has work for several connections."""
+
+
+class EagerTuner:
+    """Wants all the lanes there may be at once, however fast one is; a refusal is heeded."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def observe(self, sample: Sample) -> int:
+        return self._most
+
+    def refused(self) -> None:
+        self._most = max(1, self._most - 1)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a cell ended: a word of `rules.py` or a code, after so many seconds of the wall and so many walks."""
+    """How a cell ended: a word of `rules.py` or a code, after so many seconds of the wall, walks and questions."""
 
     end: str
     told: str
     seconds: float
     walks: int
+    questions: int = 0
 
 
 def play(fault: Fault, cell: Cell, hosts: Hosts, folder: Path) -> Ended:
@@ -60,7 +83,10 @@ def play(fault: Fault, cell: Cell, hosts: Hosts, folder: Path) -> Ended:
         host.behave(path, [eof_mid(after_bytes=cell.here_bytes).times(1), s503(retry_after="1").after_request(1)])
         _walk(job, _workshop(folder, hosts, ledger, clock, segmented=False), clock, Leash())
     host.behave(path, fault.dress(cell, hosts))
-    return _to_the_end(job, _workshop(folder, hosts, ledger, clock, segmented=cell.segmented), clock)
+    shop = _workshop(folder, hosts, ledger, clock, segmented=cell.segmented)
+    with _several_lanes(hosts) if cell.segmented else nullcontext():
+        ended = _to_the_end(job, shop, clock)
+    return replace(ended, questions=len(host.hits_for(path)))
 
 
 def _to_the_end(job: Job, shop: Workshop, clock: FakeClock) -> Ended:
@@ -122,12 +148,21 @@ def _settings(folder: Path, hosts: Hosts, *, segmented: bool) -> Settings:
         "max_file_bytes": 3 * FILE_BYTES,
         "disk_reserve_bytes": 0,
         "backoff_cap_seconds": MAX_WAIT_SECONDS,
-        "min_speed_window_seconds": 0.5,
+        "min_speed_window_seconds": 0.8,
         "min_bytes_per_second": 10_000,
     }
-    if not segmented:
-        given["connections_per_file"] = 1
-    return Settings(**{key: value for key, value in given.items() if key in Settings.model_fields})
+    return Settings(connections_per_file=LANES if segmented else 1, **given)
+
+
+@contextmanager
+def _several_lanes(hosts: Hosts) -> Iterator[None]:
+    """Several connections from the first moment: the hosts are slow enough for them, and nobody measures first."""
+    with (
+        hosts.throttled(LANE_BYTES_PER_SECOND),
+        patch.object(crew, "Tuner", EagerTuner),
+        patch.object(segments, "LEAST_BYTES", CLAIM_BYTES),
+    ):
+        yield
 
 
 @contextmanager

@@ -80,8 +80,8 @@ class Connection:
             if not self.stall():
                 return False
             self._send_body(reply, cut, reply.body.size, note, speed)
-        if reply.ending is Ending.STALL or reply.cut is None:
-            self._sock.sendall((b"0\r\n\r\n" if reply.chunked else b"") + reply.trailer)
+        if reply.chunked and (reply.ending is Ending.STALL or reply.cut is None):
+            self._sock.sendall(b"0\r\n\r\n" + reply.trailer)
         if reply.ending is Ending.RESET:
             self._reset()
         return not reply.last_of_connection()
@@ -118,20 +118,24 @@ class Connection:
                 raise OSError("the published data ended early")
             if reply.chunked:
                 self._sock.sendall(b"%x\r\n" % len(piece))
-            self._hand_over(piece, note)
+            position += len(piece)
+            whole = position == reply.body.size and not reply.chunked
+            self._hand_over(piece, note, reply.trailer if whole else b"")
             if reply.chunked:
                 self._sock.sendall(b"\r\n")
-            position += len(piece)
             if rate is not None:
                 self._pace(len(piece) / rate)
 
-    def _hand_over(self, piece: bytes, note: Callable[[int], None]) -> None:
-        """Sent and counted in one step: the books never show less than a client has read, nor more than was sent."""
-        rest = memoryview(piece)
+    def _hand_over(self, piece: bytes, note: Callable[[int], None], trailer: bytes) -> None:
+        """Sent and counted in one step: the books never show less than a client has read, nor more than was sent.
+
+        A trailer goes with the last bytes, uncounted: who has those can also see that something stands behind them.
+        """
+        rest, uncounted = memoryview(piece + trailer), len(trailer)
         while rest:
             with self._books:
                 sent = self._send_at_once(rest)
-                note(sent)
+                note(max(0, min(sent, len(rest) - uncounted)))
             rest = rest[sent:]
             if not sent:
                 with selectors.DefaultSelector() as selector:

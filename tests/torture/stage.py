@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -22,13 +19,22 @@ from download_worker.settings import Settings
 from tests.hub import Hub
 from tests.hub.behaviours import eof_mid, rst_mid
 from tests.makers import safetensors_bytes
+from tests.torture.nursery import EAGER, Child, Nursery, Program, can_fork
 
-ROOT = Path(__file__).parents[2]
-FILE_BYTES = 600_000
-BYTES_PER_SECOND = 300_000
+SMALL_FILE_BYTES = 250_000
+LARGE_FILE_BYTES = 3_500_000
+"""Enough for several connections: below a mebibyte there is nothing to share."""
+BYTES_PER_SECOND = 400_000
+"""Per connection, so that a second one helps."""
 CHECKPOINT_BYTES = 32 * 1024
 LEASE_SECONDS = 4.0
 FOLDERS = ("checkpoints", "loras", "vae")
+FRESH_EVERY = 25
+"""So often a worker is started from nothing and not forked: a kill may also hit the imports."""
+LAST_WORDS_CHARS = 300
+ONE_CONNECTION = {"COMFY_DOCTOR_CONNECTIONS_PER_FILE": "1"}
+SEGMENTED = {"COMFY_DOCTOR_CONNECTIONS_PER_FILE": "4", **EAGER}
+"""Shared among four connections at once, without measuring first."""
 
 
 @dataclass
@@ -36,41 +42,43 @@ class Stage:
     folder: Path
     rng: random.Random
     workers: int
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    crew: list[Child | Program] = field(default_factory=list)
     wanted: dict[Path, bytes] = field(default_factory=dict)
     submitted: dict[JobId, ModelInfo] = field(default_factory=dict)
     sightings: list[str] = field(default_factory=list)
+    starts: int = 0
 
     def __enter__(self) -> Stage:
         self._stack = ExitStack()
         self.models = self.folder / "ComfyUI" / "models"
+        self.said = self.folder / "said"
         self.settings = Settings(home=self.folder / "home", allow_hosts=("127.0.0.1",))
         self.hub = self._stack.enter_context(Hub())
         self.hub.bytes_per_second = BYTES_PER_SECOND
         self.ledger: Ledger = self._stack.enter_context(wiring.ledger_of(self.settings))
         self.counter: Counter = self._stack.enter_context(wiring.counter_of(self.settings))
+        self._nursery = self._stack.enter_context(Nursery()) if can_fork() else None
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch_library, daemon=True)
         self._watcher.start()
-        for _ in range(self.workers):
-            self.processes.append(self._start())
+        self.crew = [self._start(number) for number in range(self.workers)]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        for process in self.processes:
-            process.kill()
-            process.wait()
+        for worker in self.crew:
+            worker.kill()
         self._watcher.join()
         self._stack.close()
 
     def hand_in(self) -> None:
         """One more file that nobody has asked for yet. Every third comes with its digest, some over a bad line."""
         number = len(self.wanted)
-        name = f"torture-{number:04}.safetensors"
-        data = safetensors_bytes(FILE_BYTES + self.rng.randrange(50_000), seed=number + 1)
+        name = f"torture-{number:05}.safetensors"
+        size = self.rng.choice([SMALL_FILE_BYTES, SMALL_FILE_BYTES, LARGE_FILE_BYTES])
+        data = safetensors_bytes(size + self.rng.randrange(50_000), seed=self.rng.randrange(2**32))
         ill = self.rng.choice([None, None, None, eof_mid.times(1), rst_mid.times(2)])
         url = self.hub.publish(f"/{name}", data, behaviour=ill)
         digest = None if number % 3 else hashlib.sha256(data).hexdigest()
@@ -89,9 +97,11 @@ class Stage:
             self.submitted[added.job.job_id] = info
 
     def keep_staffed(self) -> None:
-        for number, process in enumerate(self.processes):
-            if process.poll() is not None:
-                self.processes[number] = self._start()
+        for number, worker in enumerate(self.crew):
+            if not worker.alive:
+                if not worker.killed:
+                    self.sightings.append(f"a worker ended by itself; the last that was said: {self._last_words()}")
+                self.crew[number] = self._start(number)
 
     def finish(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
@@ -99,7 +109,9 @@ class Stage:
             self.keep_staffed()
             time.sleep(0.2)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, number: int) -> Child | Program:
+        """Every other one takes a file over several connections at once; so a job is gone on with in both ways."""
+        self.starts += 1
         settings = {
             "ALLOW_HOSTS": "127.0.0.1",
             "MAX_TRIES": "1000000",
@@ -111,13 +123,15 @@ class Stage:
             "CHECKPOINT_BYTES": str(CHECKPOINT_BYTES),
             "HOME": str(self.settings.home),
         }
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            **{f"COMFY_DOCTOR_{key}": value for key, value in settings.items()},
-        }
-        command = [sys.executable, "-m", "download_worker", "run", "--jobs", "2", "--quiet"]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        environment = {f"COMFY_DOCTOR_{key}": value for key, value in settings.items()}
+        environment |= SEGMENTED if number % 2 else ONE_CONNECTION
+        words = ["run", "--jobs", "2", "--quiet"]
+        if self._nursery is None or self.starts % FRESH_EVERY == 0:
+            return Program(words, environment, self.said)
+        return self._nursery.bear("worker", words, environment, self.said)
+
+    def _last_words(self) -> str:
+        return self.said.read_text(errors="replace")[-LAST_WORDS_CHARS:] if self.said.exists() else ""
 
     def _watch_library(self) -> None:
         """Whatever appears under the model folders must be whole and right at first sight."""

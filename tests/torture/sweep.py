@@ -1,216 +1,120 @@
-"""`python -m tests.torture.sweep`: SIGKILL at every state-changing system call of one job's life; each must recover.
+"""`python -m tests.torture.sweep`: SIGKILL, and five disk errors, at every state-changing system call of a job's life.
 
-strace kills the process as it enters the n-th call of a kind, for every kind and every n that a whole life has. After
-each death the library must hold nothing unproven, and a real worker must bring the job to SUCCESS without fetching what
-was durable again.
+strace kills the process as it enters the n-th call of a name, or lets that call fail, for every name and every n that a
+whole life has: of a file that comes over several connections at once, and of one that comes over one. Afterwards the
+library must hold nothing unproven, the job must be live or FAILED with a reason, and the next life must end it in
+SUCCESS; after a kill without fetching again what was durable. `--sample 200 --seed 7` takes so many of all points.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import os
-import re
+import random
+import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from download_worker import wiring
-from download_worker.jobs.job import Status
-from download_worker.jobs.ledger import Question
-from download_worker.room import Room
 from tests.hub import Hub
-from tests.makers import safetensors_bytes
-from tests.torture.one_life import info_for, settings_for
+from tests.torture.lives import CHANGES, FILES, KILL, NOT_REACHED, Kind, Lives, Point, Verdict
+from tests.torture.nursery import Nursery, can_fork
 
-_CALLS = """
-write pwrite64 fsync fdatasync rename renameat renameat2 link linkat unlink unlinkat mkdir mkdirat rmdir ftruncate
-fallocate chmod fchmod
-"""
-CALLS = tuple(_CALLS.split())
-ROOT = Path(__file__).parents[2]
-FILE_BYTES = 200_000
-LIFE_TIMEOUT_SECONDS = 60
-NOT_REACHED = "it was not killed"
-"""A thread that only wakes another one writes more often in some lives than in others."""
-MOST_NOT_REACHED = 0.03
-_CALL = re.compile(r"(\d+) +(\w+)\(")
-
-
-@dataclass(frozen=True)
-class Point:
-    """The n-th call of a kind in one thread, as strace counts."""
-
-    call: str
-    number: int
-    with_digest: bool
-
-    def __str__(self) -> str:
-        return f"{self.call}#{self.number}{' (digest known)' if self.with_digest else ''}"
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A fresh home and library, and one file on the hub."""
-
-    folder: Path
-    url: str
-    data: bytes
-    digest: str | None
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "home"
-
-    @property
-    def models(self) -> Path:
-        return self.folder / "models"
-
-    @property
-    def target(self) -> Path:
-        return self.models / "loras" / "sub" / self.url.rpartition("/")[2]
+KINDS = (Kind(connections=4, with_digest=False), Kind(connections=4, with_digest=True), Kind(1, with_digest=False))
+ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS", "EDQUOT")
+NO_DESCRIPTOR = ("EMFILE",)
+"""What the calls that only open something may answer."""
+MOST_NOT_REACHED = 0.1
+"""Threads that take turns make a few calls more in some lives than in others."""
 
 
 def main() -> int:
     options = _options()
-    if shutil.which("strace") is None:
-        print("sweep: strace is not installed (apt-get install strace)", file=sys.stderr)
+    reason = missing()
+    if reason:
+        print(f"sweep: {reason}", file=sys.stderr)
         return 3
+    wiring.close_logs()
     began = time.monotonic()
-    with Hub() as hub, tempfile.TemporaryDirectory(prefix="comfy-doctor-sweep-") as folder:
-        stage = Stage(hub, Path(folder))
-        points = stage.points()[:: options.every]
+    with Hub() as hub, Nursery() as nursery, tempfile.TemporaryDirectory(prefix="comfy-doctor-sweep-") as folder:
+        lives = Lives(hub, nursery, Path(folder))
+        everything = all_points(lives, tuple(options.blows))
+        points = sample(everything, options.sample or len(everything), random.Random(options.seed))
+        print(f"sweep: {len(points)} of {len(everything)} points, seed {options.seed}", flush=True)
         with ThreadPoolExecutor(options.side_by_side) as pool:
-            verdicts = list(pool.map(stage.verdict, points))
-    judged = list(zip(points, verdicts, strict=True))
-    not_reached = [point for point, verdict in judged if verdict == NOT_REACHED]
-    broken = [f"{point}: {verdict}" for point, verdict in judged if verdict not in (None, NOT_REACHED)]
-    if len(not_reached) > len(points) * MOST_NOT_REACHED:
-        broken.append(f"{len(not_reached)} of {len(points)} points were not reached: the lives are not alike")
-    for line in broken:
-        print(f"BROKEN {line}", file=sys.stderr)
-    tally = ", ".join(f"{number} {call}" for call, number in Tally(point.call for point in points).most_common())
-    summary = f"{len(points)} points ({tally}), {len(not_reached)} not reached, {len(broken)} broken"
-    print(f"sweep: {summary}, {time.monotonic() - began:.0f} s")
+            verdicts = list(pool.map(_judged(lives), points))
+    broken = _tell(points, verdicts)
+    print(f"sweep: {len(points)} points, {len(broken)} broken, {time.monotonic() - began:.0f} s")
     return 1 if broken else 0
 
 
-class Stage:
-    def __init__(self, hub: Hub, folder: Path) -> None:
-        self._hub = hub
-        self._folder = folder
-        self._numbers = itertools.count()
-
-    def points(self) -> list[Point]:
-        """Every call of the watched kinds in an undisturbed life, once with and once without a known digest."""
-        found = []
-        for with_digest in (False, True):
-            scene = self._scene(with_digest)
-            log = scene.folder / "strace.log"
-            done = self._live(scene, ["-o", str(log), "-e", f"trace={','.join(CALLS)}"])
-            if done.returncode or scene.target.read_bytes() != scene.data:
-                raise RuntimeError(f"an undisturbed life went wrong: {done.stderr!r}")
-            lines = log.read_text().splitlines()
-            seen = Tally((match[1], match[2]) for line in lines if (match := _CALL.match(line)))
-            most = {call: max((n for (_, kind), n in seen.items() if kind == call), default=0) for call in CALLS}
-            found += [Point(call, n, with_digest) for call in CALLS for n in range(1, most[call] + 1)]
-        return found
-
-    def verdict(self, point: Point) -> str | None:
-        """None when the life that ends at this point is mended; else what is wrong."""
-        scene = self._scene(point.with_digest)
-        inject = f"inject={point.call}:signal=SIGKILL:when={point.number}"
-        done = self._live(scene, ["-o", "/dev/null", "-e", inject])
-        if done.returncode == 0:
-            return NOT_REACHED
-        if scene.target.exists() and scene.target.read_bytes() != scene.data:
-            return "something unproven was in the library"
-        durable = max((_durable(room) for room in (scene.home / "staging").glob("*/[0-9]*")), default=0)
-        asked_before = len(self._hub.hits_for(scene.url.rpartition("/")[2]))
-        in_place = scene.target.exists()
-        with wiring.counter_of(settings_for(scene.home)) as counter:
-            counter.submit(info_for(scene.url, scene.digest), scene.models)  # the user repeats the command
-        worker = self._work(scene)
-        if worker.returncode:
-            return f"the worker said {worker.returncode}: {worker.stderr[-300:]!r}"
-        hits = self._hub.hits_for(scene.url.rpartition("/")[2])[asked_before:]
-        return _wrong_afterwards(scene) or _fetched_again(hits, durable, in_place)
-
-    def _scene(self, with_digest: bool) -> Scene:
-        number = next(self._numbers)
-        data = safetensors_bytes(FILE_BYTES, seed=number + 1)
-        name = f"sweep-{number}.safetensors"
-        digest = hashlib.sha256(data).hexdigest() if with_digest else None
-        folder = self._folder / str(number)
-        (folder / "models").mkdir(parents=True)
-        return Scene(folder, self._hub.publish(name, data), data, digest)
-
-    def _live(self, scene: Scene, strace: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-        life = [
-            sys.executable,
-            "-m",
-            "tests.torture.one_life",
-            scene.home,
-            scene.models,
-            scene.url,
-            scene.digest or "-",
-        ]
-        return _run(["strace", "-f", "-qq", *strace, *map(str, life)], {})
-
-    def _work(self, scene: Scene) -> subprocess.CompletedProcess[bytes]:
-        environment = {
-            "COMFY_DOCTOR_HOME": str(scene.home),
-            "COMFY_DOCTOR_ALLOW_HOSTS": "127.0.0.1",
-            "COMFY_DOCTOR_DISK_RESERVE_BYTES": "0",
-        }
-        return _run([sys.executable, "-m", "download_worker", "run", "--drain"], environment)
+def all_points(lives: Lives, blows: Sequence[str]) -> list[Point]:
+    found = []
+    for kind in KINDS:
+        for files in FILES:
+            for call, number in lives.calls(kind, files):
+                own = blows if call in CHANGES else [blow for blow in blows if blow in NO_DESCRIPTOR]
+                found += [Point(kind, files, call, number, blow) for blow in own]
+    return found
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        command, env=base | environment, capture_output=True, timeout=LIFE_TIMEOUT_SECONDS, check=False
-    )
+def sample(points: Sequence[Point], count: int, rng: random.Random) -> list[Point]:
+    """So many of them, in turn of every call and blow and place: a few flushes are as dear as many ledger writes."""
+    groups: dict[object, list[Point]] = {}
+    for point in rng.sample(points, len(points)):
+        groups.setdefault((point.call, point.blow, point.files), []).append(point)
+    in_turn = (point for row in itertools.zip_longest(*groups.values()) for point in row if point is not None)
+    return list(itertools.islice(in_turn, count))
 
 
-def _durable(folder: Path) -> int:
-    journal = Room(folder).journal()
-    return journal.durable_bytes if journal else 0
+def _judged(lives: Lives) -> Callable[[Point], Verdict]:
+    def judged(point: Point) -> Verdict:
+        verdict = lives.verdict(point)
+        if verdict.wrong is not None:
+            print(f"BROKEN {point}: {verdict.wrong}", file=sys.stderr, flush=True)
+        return verdict
+
+    return judged
 
 
-def _wrong_afterwards(scene: Scene) -> str | None:
-    if not scene.target.exists() or scene.target.read_bytes() != scene.data:
-        return "the file is not in its place"
-    others = [path for path in scene.models.rglob("*") if path.is_file() and path != scene.target]
-    if others:
-        return f"{others} do not belong in the library"
-    if any((scene.home / "staging").glob("*")):
-        return "staging was not cleared"
-    with wiring.ledger_of(settings_for(scene.home)) as ledger:
-        statuses = [job.status for job in ledger.jobs(Question())]
-    return None if statuses == [Status.SUCCESS] else f"the ledger says {statuses}"
+def _tell(points: Sequence[Point], verdicts: Sequence[Verdict]) -> list[str]:
+    """Print what was done and what became of it. Returns what is broken."""
+    judged = list(zip(points, verdicts, strict=True))
+    blows = [blow for blow in (KILL, *ERRORS) if any(point.blow == blow for point in points)]
+    counts = Tally((point.call, point.blow) for point in points)
+    print(f"{'points':16}" + "".join(f"{blow:>9}" for blow in blows))
+    for call in dict.fromkeys(point.call for point in points):
+        print(f"{call:16}" + "".join(f"{counts[call, blow] or '-':>9}" for blow in blows))
+    ends = Tally((verdict.end, point.blow) for point, verdict in judged)
+    print(f"\n{'ended':28}" + "".join(f"{blow:>9}" for blow in blows))
+    for end in sorted({verdict.end for verdict in verdicts}):
+        print(f"{end:28}" + "".join(f"{ends[end, blow] or '-':>9}" for blow in blows))
+    broken = [f"{point}: {verdict.wrong}" for point, verdict in judged if verdict.wrong is not None]
+    missed = sum(verdict.end == NOT_REACHED for verdict in verdicts)
+    if missed > max(2, len(points) * MOST_NOT_REACHED):
+        broken.append(f"{missed} of {len(points)} points were not reached: the lives are not alike")
+        print(f"BROKEN {broken[-1]}", file=sys.stderr)
+    return broken
 
 
-def _fetched_again(hits: Sequence[object], durable: int, in_place: bool) -> str | None:
-    starts = [getattr(hit, "first_byte", 0) for hit in hits]
-    if in_place and starts:
-        return f"the file was in place and was asked for again from {starts}"
-    if durable == FILE_BYTES and starts:
-        return f"the file was whole and was asked for again from {starts}"
-    return f"durable to {durable}, asked from {starts}" if starts and starts[0] != durable else None
+def missing() -> str | None:
+    if shutil.which("strace") is None:
+        return "strace is not installed (apt-get install strace)"
+    return None if can_fork() else "needs Linux with pidfd_open (5.3 or newer)"
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.sweep")
-    parser.add_argument("--every", type=int, default=1, help="only every n-th point")
+    parser.add_argument("--sample", type=int, default=0, help="so many points, picked by the seed; 0 is all")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    parser.add_argument("--blows", nargs="+", choices=(KILL, *ERRORS), default=(KILL, *ERRORS))
     parser.add_argument("--side-by-side", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from download_worker import volumes
 from download_worker.anchor import LedgerLost
 from download_worker.ballast import Ballast
 from download_worker.clock import FakeClock
@@ -532,3 +533,20 @@ def test_an_answer_is_heard_while_its_download_still_runs(bench: Bench, monkeypa
         leashes[0].progress(50, 100, connections=1)
         bench.wait_until(lambda: len(bench.started) == 2)
     assert set(bench.started) == {job.job_id for job in jobs}
+
+
+def test_n11_d1_the_worker_wakes_for_the_next_probe_and_the_next_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bench.running(monkeypatch) as engine:
+        engine.stop()
+    assert engine._patience_seconds() == bench.settings.sweep_seconds
+    bench.volumes.refused(make_job(bench.home / "models"), TryLater(Code.UNMOUNTED, "gone"))
+    bench.clock.advance(volumes.LOOK_SECONDS - 0.01)
+    assert 0 < engine._patience_seconds() <= 0.011
+    away = TryLater(Code.NO_CONNECTION, "no way")
+    away.__cause__ = TimeoutError()
+    bench.hosts.failed(make_job(), away, "one.example")
+    bench.clock.advance(0.999)
+    assert bench.volumes.shut_folders() == frozenset()
+    assert 0 < engine._patience_seconds() <= 0.0011

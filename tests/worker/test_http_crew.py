@@ -105,7 +105,7 @@ def test_show_4_bytes_of_a_dead_host_are_not_fetched_again(bench: Bench) -> None
     url = one.publish(
         "/m.bin", DATA, behaviour=[eof_mid(after_bytes=int(0.4 * DATA.size)).times(1), s503.after_request(1)]
     )
-    file = bench.fetch(url, two.publish("/m.bin", DATA))
+    file = bench.fetch(url, two.publish("/m.bin", DATA), connections_per_file=1)
     assert file.sha256 == SHA
     assert bench.bytes_sent <= 1.02 * DATA.size
     assert len(file.givers) == 2
@@ -134,7 +134,7 @@ def test_show_4_a_lying_mirror_is_found_blamed_and_replaced(bench: Bench) -> Non
     dies = [eof_mid(after_bytes=6 * MIB).times(1), s404.after_request(1)]
     url = one.publish("/m.bin", DATA, behaviour=dies)
     liar = two.publish("/m.bin", DATA, behaviour=bitflip(offset=12 * MIB))
-    file = bench.fetch(url, liar, three.publish("/m.bin", DATA))
+    file = bench.fetch(url, liar, three.publish("/m.bin", DATA), connections_per_file=1)
     assert file.sha256 == SHA
     told = bench.leash.read()
     assert told.trouble is not None and str(two.port) in told.trouble
@@ -152,7 +152,7 @@ def test_with_a_digest_bytes_of_another_source_are_gone_on_with(bench: Bench) ->
     url, mirror = one.publish("/m.bin", DATA, behaviour=s503), two.publish("/m.bin", DATA)
     bench.room.part.write_bytes(DATA.read(0, 6 * MIB))
     bench.room.note(journal_of(source_key(url), etag='"x"', total=DATA.size, durable_bytes=6 * MIB))
-    file = bench.fetch(mirror, url)
+    file = bench.fetch(mirror, url, connections_per_file=1)
     assert (file.sha256, file.resumed_bytes) == (SHA, 6 * MIB)
     assert bench.bytes_sent <= DATA.size - 6 * MIB
 

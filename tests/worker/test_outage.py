@@ -185,6 +185,19 @@ def test_n11_show_5_a_thousand_jobs_and_ten_minutes_without_a_network(stage: Sta
     outage_of_ten_minutes(stage, 1000)
 
 
+def test_n11_a_host_that_refuses_everybody_for_a_while_costs_nobody_a_try(stage: Stage) -> None:
+    """Also not the jobs that met it first, before it was known that it fails them all."""
+    stage.hand_in(10)
+    stage.net.answers["a.example"] = TryLater(Code.SERVER_ERROR, "answered 500")
+    with stage.running():
+        stage.let_pass(60)
+        assert stage.tries() == {0}
+        del stage.net.answers["a.example"]
+        stage.let_pass(30)
+        stage.wait_for(10)
+    assert stage.tries() == {1}
+
+
 def test_n11_an_outage_of_one_host_keeps_no_other_hosts_jobs_waiting(stage: Stage) -> None:
     stage.hand_in(5, "a.example")
     stage.hand_in(5, "b.example")

@@ -433,6 +433,22 @@ def test_h28_a_source_that_is_away_is_asked_last(
     assert shop.hosts.away("a.example"), "the mirror's answer says nothing about it"
 
 
+def test_n11_a_file_that_came_ends_the_rest_of_its_host_and_one_that_was_there_does_not(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    silence = TryLater(Code.NO_VERDICT, "no answer")
+    shop = replace(make_shop(Sources(one=GOOD), Judge(silence)), hosts=Hosts(clock))
+    hand_in(shop, tmp_path)
+    shop.hosts.failed(make_job(), unreachable(), "a.example")
+    assert walk(shop).status is Status.VERIFYING
+    assert not shop.hosts.away("a.example")
+    shop.hosts.failed(make_job(), unreachable(), "a.example")
+    clock.advance(1000)
+    shop.hosts.failed(make_job(), unreachable(), "a.example")
+    assert walk(shop).status is Status.SUCCESS
+    assert shop.hosts.away("a.example")
+
+
 def test_h16_another_job_waits_too_when_the_host_asks_for_time(
     make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
 ) -> None:

@@ -71,6 +71,12 @@ def test_n8_what_we_waited_ourselves_does_not_count() -> None:
     assert any(floor.is_below(at, at, own_wait_seconds=4 * 0.95 * at, lanes=4) for at in range(5000, 8000))
 
 
+def test_n8_a_long_wait_may_be_told_before_it_is_waited() -> None:
+    floor = SpeedFloor()
+    assert not any(floor.is_below(at, 0, own_wait_seconds=1000 * (at >= 10)) for at in range(1300))
+    assert any(floor.is_below(at, 0, own_wait_seconds=1000) for at in range(1300, 1320))
+
+
 def test_n8_lanes_that_come_and_go_make_no_time_of_their_own() -> None:
     floor = SpeedFloor()
     assert not any(floor.is_below(at, 0, own_wait_seconds=at, lanes=1) for at in range(1000))

@@ -339,6 +339,21 @@ def test_q9_nothing_is_written_into_a_ledger_that_is_not_there_any_more(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows keeps an open file where it is")
+def test_q9_a_ledger_that_took_the_place_of_ours_is_not_written_to(
+    engine: Engine, ledger: SqlLedger, tmp_path: Path
+) -> None:
+    ledger.add(make_job())
+    replace(tmp_path / "l.db")
+    engine.dispose()  # so that the next connection would open the new file
+    late = make_job()
+    with pytest.raises(LedgerLost):
+        ledger.add(late)
+    other = SqlLedger(open_engine(f"sqlite:///{tmp_path}/l.db"))
+    assert late.job_id not in {job.job_id for job in other.jobs()}
+    other.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps an open file where it is")
 def test_q9_a_ledger_that_is_removed_during_a_write_has_not_taken_it(ledger: SqlLedger, tmp_path: Path) -> None:
     def move(job: Job) -> Job:
         (tmp_path / "l.db").unlink()

@@ -141,6 +141,31 @@ def test_a_host_that_refuses_everything_but_one_is_left_with_one() -> None:
     assert {tuner.observe(sample(n / 10, 1)) for n in range(2, 600)} == {1}
 
 
+def test_sixteen_that_were_climbed_to_are_doubted_after_a_rest() -> None:
+    outcome = fetched(PER_LANE, 12 * GIB, step_seconds=0.025)
+    assert {outcome.lanes_at(at) for at in range(1, int(LONG_REST_SECONDS))} == {16}
+    assert outcome.lanes_at(LONG_REST_SECONDS + 1) == 12
+    assert outcome.lanes_at(LONG_REST_SECONDS + 5) == 16
+
+
+def test_one_step_down_too_many_is_taken_back_and_not_all_of_them() -> None:
+    tuner, received, lanes, wanted = Tuner(16), 0, 1, []
+    for n in range(1, 800):
+        received += 100_000 * min(lanes, 9)  # nine bring as much as sixteen
+        lanes = tuner.observe(Sample(n / 20, received, lanes, 0.0, 0.0, 100 * GIB, 0.15))
+        wanted.append(lanes)
+    assert [at for at, before in zip(wanted[1:], wanted, strict=False) if at != before][:4] == [12, 9, 7, 9]
+
+
+def test_a_host_that_thinks_for_a_minute_makes_no_trial_last_for_minutes() -> None:
+    tuner, lanes, wanted = Tuner(16), 1, []
+    for n in range(1, 1000):
+        lanes = tuner.observe(sample(n / 20, lanes, connect_seconds=60))
+        wanted.append(lanes)
+    assert wanted[20] == 16
+    assert wanted[-1] < 12
+
+
 def test_lanes_that_never_come_are_not_waited_for_and_not_taken_for_a_gain() -> None:
     tuner = Tuner(16)
     wanted = [tuner.observe(sample(n / 20, 1)) for n in range(1, 140)]

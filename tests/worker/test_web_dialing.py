@@ -14,6 +14,7 @@ import pytest
 from download_worker.errors import Code, GiveUp, Interrupted, Refused, Trouble, TryLater
 from download_worker.leash import Leash
 from download_worker.settings import Settings
+from download_worker.web import dialing
 from download_worker.web.dialing import alternating
 from download_worker.web.names import Place, Resolve
 from download_worker.web.session import Web
@@ -185,6 +186,17 @@ def test_n13_an_address_that_refuses_costs_nothing(hub: Hub) -> None:
     with web(Resolver(places)).open_stream(URL) as answer:
         assert answer.status == 200
     assert time.monotonic() - began < 0.25, "the delay between two attempts is only for those that are silent"
+
+
+def test_n13_a_refusal_lets_the_next_one_begin_at_once_beside_a_silent_one(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialing, "NEXT_ADDRESS_SECONDS", 0.6)
+    with black_hole() as silent:
+        began = time.monotonic()
+        with web(Resolver(at(silent, closed_port(), hub.port))).open_stream(URL) as answer:
+            assert answer.status == 200
+        assert time.monotonic() - began < 1.1, "one delay and not two"
 
 
 def test_n13_a_family_that_this_machine_does_not_know_is_passed_over(hub: Hub) -> None:

@@ -41,6 +41,7 @@ WORTH_BYTES = 1024 * 1024
 MAX_PAUSE_SECONDS = 10.0
 IDLE_LANE_SECONDS = 10.0
 """A lane that brings nothing for so long, while others do, gives its place up."""
+NOTHING_FREE_SECONDS = 0.1
 TICK_SECONDS = 0.05
 FAREWELL_SECONDS = 5.0
 """How long lanes that were dismissed may take; one that is stuck in a connect hands nothing over any more."""
@@ -83,7 +84,6 @@ class Crew:
         self._hired = 0
         self._breaks = 0
         self._resting_until = 0.0
-        self._nothing_left = False
 
     def run(self) -> Fetched:
         """Raises what `Fetcher.fetch` says."""
@@ -99,13 +99,22 @@ class Crew:
     # the foreman of its lanes, called from their threads
 
     def claim(self, lane: Lane) -> Span | None:
-        return self._assembly.claim(lane.number, len(self._lanes), lane.connect_seconds or self._connect_seconds)
+        """A lane for which nothing is worth taking now waits: another one may stall or fail."""
+        while not lane.is_over and not self._assembly.complete:
+            ask_seconds = lane.connect_seconds or self._connect_seconds
+            span = self._assembly.claim(lane.number, len(self._lanes), ask_seconds)
+            if span is not None:
+                return span
+            self.leash.wait(NOTHING_FREE_SECONDS)
+            lane.moved_at = monotonic()
+        return None
 
     def is_to_the_end(self, span: Span) -> bool:
         return self.part.total is None or span.end == self.part.total
 
     def admitted(self, lane: Lane, answer: Answer, asked: Span) -> Span | None:
-        self._connect_seconds = lane.connect_seconds or self._connect_seconds
+        if not lane.brought_bytes:  # later questions need no handshake
+            self._connect_seconds = lane.connect_seconds or self._connect_seconds
         return self._assembly.admitted(lane.number, lane.source, answer, asked)
 
     def reach(self, lane: Lane, coming: Span) -> int:
@@ -165,8 +174,6 @@ class Crew:
     def _hire_up_to(self, wanted: int) -> None:
         for lane in self._lanes[wanted:]:
             lane.retire()
-        if self._lanes and self._nothing_left:
-            return
         while len(self._lanes) < wanted and monotonic() >= self._resting_until:
             asked = [lane.source for lane in self._lanes]
             source = next_source(self._sources, asked, others_may_help=self._assembly.others_may_help)
@@ -190,7 +197,6 @@ class Crew:
         self._lanes.remove(lane)
         self._assembly.settled(lane.number)
         trouble = lane.trouble
-        self._nothing_left = trouble is None and not lane.dismissed
         if lane.dismissed or trouble is None:
             return
         if not isinstance(trouble, Trouble) or trouble.code in _OURS or self.part.emptied:
@@ -238,9 +244,8 @@ class Crew:
 
     def _check_speed(self) -> None:
         """FAULTS.md N8: a host that sends next to nothing for minutes is as good as one that is not there."""
-        lanes = max(1, len(self._lanes))
-        waited = (self._throttled_seconds + self.part.pressed_seconds) / lanes
-        if self._floor.is_below(monotonic(), self._received_bytes, waited):
+        waited = self._throttled_seconds + self.part.pressed_seconds
+        if self._floor.is_below(monotonic(), self._received_bytes, waited, len(self._lanes)):
             for lane in self._lanes:
                 lane.source.out = TryLater(Code.TOO_SLOW, f"{lane.source.host} sent next to nothing for minutes")
                 lane.dismiss()

@@ -11,6 +11,7 @@ import hashlib
 import xxhash
 
 PIECE_BYTES = 16 * 1024 * 1024
+PIECE_DIGEST_BYTES = 16
 
 
 class Hasher:

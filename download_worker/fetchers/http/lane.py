@@ -30,7 +30,7 @@ class Foreman(Protocol):
     leash: Leash
 
     def claim(self, lane: Lane) -> Span | None:
-        """What to bring next; None when nothing is left for it."""
+        """What to bring next; None when nothing is left for it, or it is over."""
         ...
 
     def is_to_the_end(self, span: Span) -> bool:
@@ -92,14 +92,15 @@ class Lane:
         crew = self._crew
         try:
             with crew.web.route(self.source.url, leash=crew.leash) as self._route:
-                while not self._is_over() and (span := crew.claim(self)) is not None:
+                while (span := crew.claim(self)) is not None:
                     self._bring(self._route, span)
         except Exception as error:  # noqa: BLE001 - whatever ended this thread is told to the one that started it
             self.trouble = error
         finally:
             crew.left(self)
 
-    def _is_over(self) -> bool:
+    @property
+    def is_over(self) -> bool:
         return self.dismissed or self._retired
 
     def _bring(self, route: Route, span: Span) -> None:

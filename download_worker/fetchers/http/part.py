@@ -16,6 +16,7 @@ from time import monotonic
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.fetchers.fetcher import HEAD_BYTES, Inspect
 from download_worker.fetchers.http.buffers import Account, Buffer, Pool
+from download_worker.fetchers.http.hashing import PIECE_DIGEST_BYTES
 from download_worker.fetchers.http.part_file import PartFile
 from download_worker.fetchers.http.sink import Sink
 from download_worker.fetchers.http.spans import SpanMap, coarse
@@ -360,6 +361,7 @@ def fetched(room: Room, journal: Journal, resumed_bytes: int, origin: str | None
     """The whole file of which this journal speaks."""
     assert journal.sha256 is not None and journal.identity is not None, "only a whole file was fetched"  # noqa: S101 - for mypy
     lead = journal.lead or Version("")
+    pieces = bytes.fromhex(journal.pieces or "")
     givers = {journal.versions[stretch.giver].origin or "" for stretch in journal.durable}
     return Fetched(
         path=room.part,
@@ -369,6 +371,6 @@ def fetched(room: Room, journal: Journal, resumed_bytes: int, origin: str | None
         origin=origin or lead.origin or "",
         content_type=lead.content_type,
         resumed_bytes=resumed_bytes,
-        pieces=bytes.fromhex(journal.pieces or ""),
+        pieces=pieces if len(pieces) > PIECE_DIGEST_BYTES else b"",
         givers=tuple(sorted(givers - {""})),
     )

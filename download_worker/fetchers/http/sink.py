@@ -195,9 +195,8 @@ class Sink:
 
     def last_checkpoint(self) -> None:
         """After `stop`: what was written before it all ended is durable, and noted; unless a flush has failed."""
-        if self._spoiled is None:
-            with storage_errors(self._path):
-                self._flush()
+        with storage_errors(self._path):
+            self._flush()
 
     # the duties
 

@@ -51,6 +51,7 @@ class SpeedFloor:
         self._marks: deque[tuple[float, int]] = deque()
         self._told: tuple[float, float] | None = None
         self._host_seconds = 0.0
+        self._own_seconds = 0.0
 
     def is_below(self, at_seconds: float, received_bytes: int, own_wait_seconds: float = 0.0, lanes: int = 1) -> bool:
         """Whether less than the floor came in the window that ends now; False until a whole window has been seen.
@@ -68,10 +69,12 @@ class SpeedFloor:
         return now - began >= self._window_seconds and received_bytes - before < self._floor_bytes
 
     def _told_now(self, at_seconds: float, own_wait_seconds: float, lanes: int) -> float:
-        """Seconds so far in which the host could have sent."""
+        """Seconds so far in which the host could have sent. A wait may be told at once that is yet to be waited."""
         last_at, last_waited = self._told or (at_seconds, own_wait_seconds)
-        passed = max(0.0, at_seconds - last_at)
-        waited = max(0.0, own_wait_seconds - last_waited) / lanes
-        self._host_seconds += max(0.0, passed - waited)
         self._told = at_seconds, own_wait_seconds
+        passed = max(0.0, at_seconds - last_at)
+        self._own_seconds += max(0.0, own_wait_seconds - last_waited) / lanes
+        ours = min(self._own_seconds, passed)
+        self._own_seconds -= ours
+        self._host_seconds += passed - ours
         return self._host_seconds

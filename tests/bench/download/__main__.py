@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> bool:
             stock = Stock(Path(temporary) / "stock")
             for key, scenario in chosen.items():
                 outcomes += _tried(key, scenario, options.rounds, stock)
+    except KeyboardInterrupt:
+        sys.exit(130)  # everything has been taken down on the way here
     finally:
         if options.json:
             options.json.write_text(json.dumps(table.as_json(outcomes), indent=1) + "\n")

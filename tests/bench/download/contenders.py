@@ -27,7 +27,7 @@ ARIA = 'aria2c -q --file-allocation=none --auto-file-renaming=false -m0 --retry-
 CURL = 'curl -sS --cacert "$CA"'
 WGET = 'wget -q -c --tries=0 --waitretry=0 --ca-certificate="$CA"'
 HF = """\"$PYTHON_HF\" -c '
-import os, sys
+import os
 from huggingface_hub import hf_hub_download
 hf_hub_download("org/model", os.environ["NAME"], local_dir=os.environ["FOLDER"])'"""
 
@@ -54,7 +54,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("curl + sha", "curl", f'{CURL} -C - -o "$FILE" "$URL"{PROVEN}'),
-        Peer("curl in a loop", "curl", PATIENT.format(f'{CURL} -C - -o "$FILE" "$URL" ') + PROVEN),
+        Peer("curl in a loop", "curl", PATIENT.format(f'{CURL} -C - -o "$FILE" "$URL"') + PROVEN),
         Peer("wget + sha", "wget", f'{WGET} -O "$FILE" "$URL"{PROVEN}'),
         Peer("aria2 -x1", "aria2c", f'{ARIA} -x1 -s1 -o "$NAME" -d "$FOLDER" "$URL"{PROVEN}', "apt-get install aria2"),
         Peer("aria2 -x16 -k1M", "aria2c", f'{ARIA} -x16 -s16 -k1M -o "$NAME" -d "$FOLDER" "$URL"{PROVEN}',

@@ -106,4 +106,4 @@ def _hopeless(name: str, outcome: Outcome) -> bool:
     best = min((costs[0].seconds for costs in peers), default=0.0)
     runs = outcome.runs[name]
     slowest_allowed = max(HOPELESS_SECONDS, HOPELESS_RATIO * best)
-    return bool(runs.failures) or any(cost.seconds > slowest_allowed for cost in runs.costs)
+    return bool(runs.failures) or min((cost.seconds for cost in runs.costs), default=0.0) > slowest_allowed

@@ -2,7 +2,8 @@
 
 `python -m tests.bench.download.sendfile_server FOLDER HOST PORT LOG [--cut BYTES] [--rate BYTES] [--tls CERT KEY]`
 writes `ready` when it listens and ends when its stdin ends. It stands in where nginx is not installed, and wherever a
-connection shall be cut after so many bytes of body. The log has a line per answer, as `servers.LOG_FORMAT` says.
+connection shall be held to a rate or be cut after so many bytes of body. The log has a line per answer, as
+`servers.LOG_FORMAT` says.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class Conversation:
         self._left = sys.maxsize if policy.cut_bytes is None else policy.cut_bytes
         self._unread = b""
         self._sent = 0
+        self._next_turn = 0.0
 
     def go_on(self) -> None:
         while self._left > 0 and (asked := self._asked()) is not None:
@@ -141,14 +143,21 @@ class Conversation:
         return status
 
     def _body(self, file: BinaryIO, first: int, end: int) -> None:
-        began, rate = time.monotonic(), self._policy.bytes_per_second
+        rate = self._policy.bytes_per_second
         piece_bytes = int(rate * RATE_STEP_SECONDS) if rate else CHUNK_BYTES
         while first < end and self._left > 0:
-            n_bytes = min(piece_bytes, end - first, self._left)
-            n_bytes = self._sent_of(file, first, n_bytes)
+            if rate:
+                self._wait_for_turn()
+            n_bytes = self._sent_of(file, first, min(piece_bytes, end - first, self._left))
             first, self._sent, self._left = first + n_bytes, self._sent + n_bytes, self._left - n_bytes
-            if rate and (early := began + self._sent / rate - time.monotonic()) > 0:
-                time.sleep(early)
+            if rate:
+                self._next_turn += n_bytes / rate
+
+    def _wait_for_turn(self) -> None:
+        """The rate is the connection's, over all its requests; what it did not use is lost to it."""
+        now = time.monotonic()
+        self._next_turn = max(self._next_turn, now - RATE_STEP_SECONDS)
+        time.sleep(max(0.0, self._next_turn - now))
 
     def _sent_of(self, file: BinaryIO, at: int, n_bytes: int) -> int:
         if self._policy.tls is None:

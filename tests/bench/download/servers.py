@@ -1,7 +1,9 @@
 """The far side: nginx where it is installed, else `sendfile_server`, each in processes of its own.
 
-A `Door` is what a server is like: TLS, so many bytes per second for each connection, a cut after so many bytes. nginx
-cannot cut, so that one is always ours. Both write a line for every answer, from which `Server.told` sums what was sent.
+A `Door` is what a server is like: TLS, so many bytes per second for each connection, a cut after so many bytes. The
+latter two are always ours: nginx cannot cut, and its `limit_rate` begins anew with every request, with a second's worth
+at once (measured: who asks for small ranges is not limited). Both write a line for every answer, from which
+`Server.told` sums what was sent.
 """
 
 from __future__ import annotations
@@ -123,7 +125,7 @@ def serving(stock: Path, folder: Path, door: Door, place: Place, certificates: C
     """A server of `stock` that ends with the context. `folder` is new, for its own files. Raises Failed."""
     folder.mkdir()
     port = _free_port()
-    by_nginx = nginx_is_here() and door.cut_bytes is None
+    by_nginx = nginx_is_here() and door.cut_bytes is None and door.bytes_per_second is None
     if by_nginx:
         command = _nginx(stock, folder, door, place.host, port, certificates)
     else:
@@ -145,9 +147,9 @@ def serving(stock: Path, folder: Path, door: Door, place: Place, certificates: C
 
 
 def _nginx(stock: Path, folder: Path, door: Door, host: str, port: int, certificates: Certificates) -> list[str]:
-    lines = [f"limit_rate {door.bytes_per_second};"] if door.bytes_per_second else []
+    lines = []
     if door.tls:
-        lines += [f"ssl_certificate {certificates.certificate};", f"ssl_certificate_key {certificates.key};"]
+        lines = [f"ssl_certificate {certificates.certificate};", f"ssl_certificate_key {certificates.key};"]
     config = folder / "nginx.conf"
     config.write_text(
         NGINX.format(
