@@ -93,10 +93,10 @@ class Rest:
 
 
 class Wait(NamedTuple):
-    """What a job waits for, for people; and for how long at least, where that is not left to the claim."""
+    """What a job waits for, for people; and until the next probe, so that it is due when that one finds the host."""
 
     told: str
-    seconds: float | None
+    seconds: float
 
 
 class Hosts:
@@ -183,9 +183,7 @@ class Hosts:
             if len(away) < len(hosts):
                 return None
             first = min(away, key=lambda rest: rest.probe_at_seconds)
-            # The claim holds a job of one host back; one with mirrors might slip past it, so it gets a time as well.
-            due = None if len(hosts) == 1 else max(0.0, first.probe_at_seconds - now)
-            return Wait(self._told(first, now), due)
+            return Wait(self._told(first, now), max(0.0, first.probe_at_seconds - now))
 
     def excused(self) -> frozenset[JobId]:
         """Jobs that met a host before it was known to be away: their last try is not to be counted. Told once."""

@@ -161,14 +161,12 @@ def _nobodys_fault(trouble: Trouble, job: Job, shop: Workshop) -> Move | None:
     """Its volume is full or its host away: no try is lost, and it goes on as soon as they are back."""
     if trouble.code in _OF_THE_VOLUME:
         shut = shop.volumes.refused(job, trouble)
-        told, seconds = (str(trouble), _too_large_for_now(job)) if shut is None else (shut.told, None)
+        told, seconds = (str(trouble), _too_large_for_now(job)) if shut is None else (shut.told, shut.pause_seconds)
     elif (wait := shop.hosts.wait_of(job, trouble)) is not None:
         told, seconds = wait
     else:
         return None
     logger.debug("job {} waits: {}", job.job_id, told)
-    if seconds is None:
-        return moves.given_back(shop.at(), told)
     return moves.put_off(shop.clock.now() + timedelta(seconds=seconds), told, shop.at(), refund=True)
 
 

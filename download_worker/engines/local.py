@@ -1,8 +1,8 @@
 """The engine on this machine: threads that walk jobs, one that beats their hearts, and a loop that claims.
 
 The loop sleeps on the bell. It wakes for a ring from any process, for a job that has ended, for the next `not_before`,
-for a sweep that finds what a lost ring left, and every second only while another process of this machine holds jobs
-whose death would have to be noticed.
+for the next probe of a host that rests and the next look at a full volume, for a sweep that finds what a lost ring
+left, and every second only while another process of this machine holds jobs whose death would have to be noticed.
 """
 
 from __future__ import annotations

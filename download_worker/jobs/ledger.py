@@ -100,7 +100,7 @@ class Ledger(Protocol):
     def claim(self, worker: WorkerId, lease: Lease, now: datetime, bars: Bars = NO_BARS) -> Job | None:
         """Take the most urgent due job: in PENDING, or waiting in VERIFYING, not paused, behind none of the bars.
 
-        One statement; attempts + 1 is durable before the caller sees the job. None while the queue is paused.
+        One transaction; attempts + 1 is durable before the caller sees the job. None while the queue is paused.
         """
         ...
 

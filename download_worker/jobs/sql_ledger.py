@@ -1,4 +1,4 @@
-"""The ledger on SQL: one statement to claim, one transaction for every change, one index for every question."""
+"""The ledger on SQL: one transaction for a claim and for every change, one index for every question."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from loguru import logger
-from sqlalchemy import Connection, Engine, Row, Select, TextClause, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, Select, TextClause, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from download_worker.anchor import Anchor
@@ -31,10 +30,10 @@ from download_worker.jobs.ledger import (
     Question,
     Waiting,
     are_barred,
-    hosts_of,
     order_for,
 )
 from download_worker.jobs.moves import MAX_WAIT, Move
+from download_worker.jobs.rows import JOB_FIELDS, fail_damaged, job_of, read_jobs, row_of, tally, whole_job
 from download_worker.jobs.tables import (
     CLAIMABLE,
     ENDED,
@@ -48,10 +47,6 @@ from download_worker.jobs.tables import (
     tallies,
 )
 from download_worker.jobs.tables import pieces as pieces_table
-
-_JOB_FIELDS = [column for column in jobs.c if column.name not in {"seq", "target", "host", "haystack", "ended_at"}]
-_CARRIED = ("model_info", "history", "progress", "result")
-
 
 VOID = ("", 0.0, 0.0)
 """A lease that nothing holds: the row of an owner that was edited by hand."""
@@ -67,8 +62,8 @@ class SqlLedger:
             with self._writing() as connection:
                 if (standing := _live_for(connection, job)) is not None:
                     return Added(standing, deduplicated=True)
-                connection.execute(jobs.insert().values(_row(job)))
-                _tally(connection, job.status, 1)
+                connection.execute(jobs.insert().values(row_of(job)))
+                tally(connection, job.status, 1)
                 return Added(job, deduplicated=False)
         except IntegrityError:  # PostgreSQL: another transaction was quicker; SQLite has one writer
             with reading(self._engine) as connection:
@@ -94,9 +89,9 @@ class SqlLedger:
                 .returning(jobs.c.seq)
             )
             while (seq := connection.execute(taken).scalar_one_or_none()) is not None:
-                if (job := _whole(connection, seq)) is not None:
+                if (job := whole_job(connection, seq)) is not None:
                     return job
-                _fail_damaged(connection, seq, iso(now))
+                fail_damaged(connection, seq, iso(now))
         return None
 
     def next_in_line(self, now: datetime, bars: Bars = NO_BARS) -> Waiting | None:
@@ -177,11 +172,11 @@ class SqlLedger:
             for where, statuses, order in segments:
                 if question.statuses and not question.statuses & statuses:
                     continue
-                asked = _asked(select(*_JOB_FIELDS), where, question).order_by(*order)
+                asked = _asked(select(*JOB_FIELDS), where, question).order_by(*order)
                 left = question.limit - len(found)
                 if left <= 0:
                     break
-                page = _read(connection, asked.limit(left).offset(skip))
+                page = read_jobs(connection, asked.limit(left).offset(skip))
                 if page:
                     skip = 0
                 elif skip:
@@ -208,12 +203,12 @@ class SqlLedger:
     def latest_for(self, job: Job) -> Job | None:
         with reading(self._engine) as connection:
             row = connection.execute(
-                select(*_JOB_FIELDS)
+                select(*JOB_FIELDS)
                 .where(_same_target(job), jobs.c.status == Status.SUCCESS)
                 .order_by(jobs.c.seq.desc())
                 .limit(1)
             ).one_or_none()
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     def next_due(self) -> datetime | None:
         with reading(self._engine) as connection:
@@ -236,7 +231,7 @@ class SqlLedger:
             for status in (Status.SUCCESS, Status.FAILED):
                 old = delete(jobs).where(ENDED, jobs.c.status == status, jobs.c.ended_at < iso(ended_before))
                 number = connection.execute(old).rowcount
-                _tally(connection, status, -number)
+                tally(connection, status, -number)
                 forgotten += number
         return forgotten
 
@@ -293,12 +288,6 @@ def _wake_the_due(connection: Connection, now: datetime) -> None:
     connection.execute(update(jobs).where(TIMED, due).values(not_before=None))
 
 
-def _tally(connection: Connection, status: Status, change: int) -> None:
-    """Only ended jobs are tallied; the live ones are few, and have an index."""
-    if status not in LIVE_STATUSES and change:
-        connection.execute(update(tallies).where(tallies.c.status == status).values(number=tallies.c.number + change))
-
-
 def _queue_paused(connection: Connection) -> bool:
     return connection.execute(select(flags.c.name).where(flags.c.name == QUEUE_PAUSED)).first() is not None
 
@@ -308,8 +297,8 @@ def _same_target(job: Job) -> Any:
 
 
 def _live_for(connection: Connection, job: Job) -> Job | None:
-    row = connection.execute(select(*_JOB_FIELDS).where(_same_target(job), LIVE)).one_or_none()
-    return None if row is None else _job(row)
+    row = connection.execute(select(*JOB_FIELDS).where(_same_target(job), LIVE)).one_or_none()
+    return None if row is None else job_of(row)
 
 
 def _asked(selection: Select[Any], where: TextClause, question: Question) -> Select[Any]:
@@ -319,39 +308,6 @@ def _asked(selection: Select[Any], where: TextClause, question: Question) -> Sel
     if question.text:
         asked = asked.where(jobs.c.haystack.contains(question.text.lower(), autoescape=True))
     return asked
-
-
-def _read(connection: Connection, asked: Select[Any]) -> list[Job]:
-    """The jobs that a query finds; a damaged row is left out and does not hide the others."""
-    try:
-        return [_job(row) for row in connection.execute(asked)]
-    except ValueError:
-        seqs = connection.execute(asked.with_only_columns(jobs.c.seq)).scalars().all()
-        return [job for seq in seqs if (job := _whole(connection, seq)) is not None]
-
-
-def _whole(connection: Connection, seq: int) -> Job | None:
-    """None when the row is no job any more: edited by hand, or by a failing disk (faults P11, Q6)."""
-    try:
-        return _job(connection.execute(select(*_JOB_FIELDS).where(jobs.c.seq == seq)).one())
-    except ValueError as error:
-        logger.error("row {} of the ledger is damaged: {}", seq, type(error).__name__)
-        return None
-
-
-def _fail_damaged(connection: Connection, seq: int, at: str) -> None:
-    """It keeps no worker from the next job. What it was stays in the row, for a person to see."""
-    reason = "its row in the ledger is damaged"
-    values = {
-        "status": Status.FAILED,
-        "worker": None,
-        "lease": None,
-        "ended_at": at,
-        "history": [{"timestamp": at, "event": f"Failed ({Code.INTERNAL}): {reason}"}],
-        "result": {"code": Code.INTERNAL, "reason": reason},
-    }
-    connection.execute(update(jobs).where(jobs.c.seq == seq).values(values))
-    _tally(connection, Status.FAILED, 1)
 
 
 def _find(connection: Connection, job_id: JobId) -> Job:
@@ -364,30 +320,30 @@ def _find(connection: Connection, job_id: JobId) -> Job:
 
 
 def _found(connection: Connection, job_id: JobId) -> Job:
-    row = connection.execute(select(*_JOB_FIELDS).where(jobs.c.job_id == job_id).with_for_update()).one_or_none()
+    row = connection.execute(select(*JOB_FIELDS).where(jobs.c.job_id == job_id).with_for_update()).one_or_none()
     if row is None and len(job_id) >= 4:
         # U+007F sorts behind every sign of an id
         begins = (jobs.c.job_id >= job_id) & (jobs.c.job_id < job_id + "\x7f")
-        rows = connection.execute(select(*_JOB_FIELDS).where(begins).limit(2).with_for_update()).all()
+        rows = connection.execute(select(*JOB_FIELDS).where(begins).limit(2).with_for_update()).all()
         row = rows[0] if len(rows) == 1 else None
     if row is None:
         raise BadRequest(Code.UNKNOWN_JOB, f"there is no job {job_id[:40]!a}")
-    return _job(row)
+    return job_of(row)
 
 
 def _replace(connection: Connection, before: Job, after: Job) -> Job:
     if after is not before:
-        connection.execute(update(jobs).where(jobs.c.job_id == before.job_id).values(_row(after)))
+        connection.execute(update(jobs).where(jobs.c.job_id == before.job_id).values(row_of(after)))
         if after.status is not before.status:
-            _tally(connection, before.status, -1)
-            _tally(connection, after.status, 1)
+            tally(connection, before.status, -1)
+            tally(connection, after.status, 1)
     return after
 
 
 def _amend_all(connection: Connection, job_ids: Sequence[JobId], move: Move) -> list[Job]:
     """In few statements: one by one each job would cost a millisecond, and a queue may hold twenty thousand."""
-    rows = select(*_JOB_FIELDS).where(jobs.c.job_id.in_(job_ids)).with_for_update()
-    found = {job.job_id: job for job in _read(connection, rows)}
+    rows = select(*JOB_FIELDS).where(jobs.c.job_id.in_(job_ids)).with_for_update()
+    found = {job.job_id: job for job in read_jobs(connection, rows)}
     moved: list[tuple[Job, Job]] = []
     for job_id in job_ids:
         with suppress(BadRequest):
@@ -408,43 +364,9 @@ def _amend_all(connection: Connection, job_ids: Sequence[JobId], move: Move) -> 
         change[before.status] -= 1
         change[after.status] += 1
     for status, number in change.items():
-        _tally(connection, status, number)
+        tally(connection, status, number)
     if amended:
-        values = [{f"new_{name}": value for name, value in _row(job).items()} for job in amended]
+        values = [{f"new_{name}": value for name, value in row_of(job).items()} for job in amended]
         columns: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in values[0]}
         connection.execute(update(jobs).where(jobs.c.job_id == bindparam("new_job_id")).values(columns), values)
     return amended
-
-
-def _row(job: Job) -> dict[str, Any]:
-    info = job.model_info
-    document = job.model_dump(mode="json", include=set(_CARRIED))
-    return {
-        **document,
-        "job_id": job.job_id,
-        "status": job.status,
-        "machine": job.machine,
-        "target": str(job.target),
-        "host": " ".join(hosts_of(info)),
-        "haystack": f"{info.expected_filename} {info.model_type} {info.host}".lower(),
-        "priority": job.priority,
-        "not_before": job.not_before,
-        "paused": job.paused,
-        "cancel_requested": job.cancel_requested,
-        "promoting": job.promoting,
-        "worker": job.worker,
-        "attempts": job.attempts,
-        "tries": job.tries,
-        "lease": job.lease,
-        "added_at": job.added_at,
-        "ended_at": None if job.live else job.history[-1].timestamp,
-        "kind": job.kind,
-        "models_root": str(job.models_root),
-    }
-
-
-def _job(row: Row[Any]) -> Job:
-    values = dict(row._mapping)
-    if values["lease"] is not None:
-        values["lease"] = Lease(*values["lease"])
-    return Job.model_validate(values)

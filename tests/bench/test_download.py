@@ -68,6 +68,18 @@ def test_targets_are_ratios_to_the_limit_and_to_the_best_peer_that_never_failed(
     assert "failed 1 × : a digest is wrong" in text(outcome(1.2, 0))
 
 
+def test_a_limit_that_somebody_beat_or_that_varied_judges_nobody() -> None:
+    def word(limits: list[Limits]) -> bool | None:
+        done = outcome(1.2, 0)
+        done.limits = limits
+        return next(verdict.met for verdict in verdicts(done) if "the limit" in verdict.target)
+
+    assert word([Limits(0.5, 1.0, 0.9)] * 3) is True
+    assert word([Limits(0.5, 0.5, 0.5)] * 3) is False
+    assert word([Limits(0.5, 1.3, 0.9)] * 3) is None
+    assert word([Limits(0.5, 1.0, 0.9), Limits(0.5, 3.0, 0.9), Limits(0.5, 3.0, 0.9)]) is None
+
+
 def test_a_program_that_fails_is_no_measurement(tmp_path: Path) -> None:
     cost, said = measured(["sh", "-c", "echo well"], {}, tmp_path)
     assert said == "well\n" and cost.seconds > 0

@@ -124,7 +124,7 @@ CONNECTION = (
     _fault("drip_head", "N8", "H23", worn=(lanes.drip_head,), rule=too_slow),
     _fault("slow_head", "N10", worn=(lanes.slow_head(seconds=0.1),)),
     _fault("ragged", "N10", worn=(lanes.ragged(delay_seconds_max=0.02),)),
-    _fault("cut_per_connection", "N6", worn=(lanes.cut_per_connection(after_bytes=300_000),)),
+    _fault("cut_per_connection", "N6", worn=(lanes.cut_per_connection(after_bytes=1_000_000),)),
     _fault(
         "tls_truncated",
         "N4",

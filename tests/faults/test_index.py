@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -15,13 +15,15 @@ TESTS_FOLDER = Path(__file__).parents[1]
 ROWS = tuple(f"{section}{number}" for section, count in SECTIONS.items() for number in range(1, count + 1))
 
 
+DEFINED = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
+
+
 @cache
-def tests_that_exist() -> frozenset[str]:
-    names: set[str] = set()
+def known_names() -> frozenset[str]:
+    found: set[str] = set()
     for path in TESTS_FOLDER.rglob("test_*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    return frozenset(name for name in names if name.startswith("test_"))
+        found.update(DEFINED.findall(path.read_text(encoding="utf-8")))
+    return frozenset(found)
 
 
 def test_the_index_has_all_rows_and_no_other() -> None:
@@ -32,7 +34,7 @@ def test_the_index_has_all_rows_and_no_other() -> None:
 def test_each_row_has_a_test(row: str) -> None:
     named = TESTS.get(row, ())
     assert named, f"{row} has no test"
-    assert set(named) <= tests_that_exist(), f"{row}: {sorted(set(named) - tests_that_exist())} are not there"
+    assert set(named) <= known_names(), f"{row}: {sorted(set(named) - known_names())} are not there"
 
 
 def test_each_fault_of_the_catalogue_belongs_to_a_row() -> None:

@@ -35,7 +35,7 @@ SECONDS_MAX = 12.0
 QUESTIONS_MAX = 100
 """Of one host, in all tries of one job: whoever asks more often hammers it."""
 WALKS_MAX = 16
-TRIES = 3
+TRIES = 4
 WORKER = WorkerId("worker-of-the-matrix")
 LANES = 4
 LANE_BYTES_PER_SECOND = 5_000_000.0

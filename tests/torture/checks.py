@@ -83,11 +83,4 @@ def _nothing_durable_was_fetched_again(hits: list[Hit], trouble: Troublemaker, f
             again = asked_again(next_life, durable)
             if again:
                 findings.broken.append(f"{path}: durable {durable}, but asked from {again}")
-            elif next_life and not _is_an_edge(next_life[0], durable):
-                findings.broken.append(f"{path}: durable {durable}, but asked first from {next_life[0]}")
     findings.figures["resumes_checked"] = checked
-
-
-def _is_an_edge(at: int, durable: tuple[tuple[int, int], ...]) -> bool:
-    """What is missing begins at 0 or where a durable stretch ends."""
-    return at == 0 or any(at == end for _, end in durable)

@@ -12,12 +12,7 @@ Spans = tuple[tuple[int, int], ...]
 
 
 def spans_of(journal: Journal | None) -> Spans:
-    if journal is None:
-        return ()
-    stretches = getattr(journal, "durable", None)
-    if stretches is None:
-        return ((0, journal.durable_bytes),) if journal.durable_bytes else ()
-    return tuple((stretch.start, stretch.end) for stretch in stretches)
+    return tuple((start, end) for start, end, _ in journal.durable) if journal is not None else ()
 
 
 def furthest(hall: Path) -> Journal | None:

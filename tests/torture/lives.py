@@ -13,6 +13,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from download_worker import wiring
@@ -39,8 +40,8 @@ SEGMENTED_FILE_BYTES = 4 * 1024 * 1024
 SINGLE_FILE_BYTES = 200_000
 BYTES_PER_SECOND = 6 * 1024 * 1024
 BIRTH_SECONDS_MAX = 10.0
-LIFE_SECONDS_MAX = 45.0
-NEXT_LIFE_SECONDS_MAX = 60.0
+LIFE_SECONDS_MAX = 90.0
+NEXT_LIFE_SECONDS_MAX = 90.0
 MOST_ATTEMPTS = 4
 NEXT_LIVES = 2
 LATER = timedelta(hours=2)
@@ -60,25 +61,28 @@ class Kind:
         return f"{self.connections} connections, {'digest' if self.with_digest else 'nothing'} known"
 
 
+class Place(StrEnum):
+    """Where a call is counted. The writer and the flusher are threads with counts of their own: without a place apart,
+    the many calls on the ledger would always come first, and theirs before those on the library."""
+
+    ANYWHERE = "anywhere"
+    PART = "on the part file"
+    JOURNAL = "on the journal"
+    LIBRARY = "in the library"
+
+
 @dataclass(frozen=True)
 class Point:
-    """The n-th call of a name in one thread, as strace counts: among all, or among those on `files` of the room."""
+    """The n-th call of a name in one thread, as strace counts: among all, or among those on the paths of a place."""
 
     kind: Kind
-    files: tuple[str, ...]
+    place: Place
     call: str
     number: int
     blow: str = KILL
 
     def __str__(self) -> str:
-        where = f" on {self.files[0]}" if self.files else ""
-        return f"{self.blow} at {self.call}#{self.number}{where} ({self.kind})"
-
-
-ANY_FILE: tuple[str, ...] = ()
-FILES = (ANY_FILE, ("part",), ("journal.json", "journal.new"))
-"""The writer and the flusher are threads with counts of their own: the calls on their files are counted apart, else
-the many calls on the ledger would always come first."""
+        return f"{self.blow} at {self.call}#{self.number} {self.place} ({self.kind})"
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,16 @@ class Scene:
             for job in failed:
                 counter.retry(job.job_id)
 
+    def paths(self, place: Place, job: Job) -> list[Path]:
+        """What strace is to watch in the job's first life."""
+        room, folder = self.home / "staging" / job.job_id / "1", self.target.parent
+        return {
+            Place.ANYWHERE: [],
+            Place.PART: [room / "part"],
+            Place.JOURNAL: [room / "journal.json", room / "journal.new", room],
+            Place.LIBRARY: [self.target, folder, folder.parent, self.models],
+        }[place]
+
     def jobs(self) -> Sequence[Job]:
         with wiring.ledger_of(settings_for(self.home)) as ledger:
             return ledger.jobs(Question())
@@ -144,11 +158,11 @@ class Lives:
         self._folder = folder
         self._numbers = itertools.count()
 
-    def calls(self, kind: Kind, files: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    def calls(self, kind: Kind, place: Place) -> Iterator[tuple[str, int]]:
         """Every watched call of an undisturbed life: its name and number. Raises RuntimeError if that goes wrong."""
         scene = self._scene(kind)
-        calls = CHANGES if files else CHANGES + OPENINGS
-        log = self._live(scene, files, ["-e", f"trace={','.join(calls)}"])
+        calls = CHANGES + OPENINGS if place is Place.ANYWHERE else CHANGES
+        log = self._live(scene, place, ["-e", f"trace={','.join(calls)}"])
         if not scene.target.exists() or scene.target.read_bytes() != scene.data:
             raise RuntimeError(f"an undisturbed life went wrong: {_said(scene)[-2000:]}")
         seen = Tally((match[1], match[2]) for line in log.splitlines() if (match := _CALL.match(line)))
@@ -162,7 +176,7 @@ class Lives:
         blow = f"signal={KILL}" if point.blow == KILL else f"error={point.blow}"
         inject = f"inject={point.call}:{blow}:when={point.number}"
         try:
-            log = self._live(scene, point.files, ["-e", f"trace={point.call}", "-e", inject])
+            log = self._live(scene, point.place, ["-e", f"trace={point.call}", "-e", inject])
             end = self._end(scene, point, log)
             if end == NOT_REACHED:
                 return Verdict(NOT_REACHED)
@@ -218,15 +232,15 @@ class Lives:
             scene.jobs()
         return scene
 
-    def _live(self, scene: Scene, files: tuple[str, ...], strace: Sequence[str]) -> str:
+    def _live(self, scene: Scene, place: Place, strace: Sequence[str]) -> str:
         """One life in a child that strace has in hand from its first step on; answers strace's log.
 
-        With `files`, the job is handed in before, so that its room has a name. Raises TimeoutError when it hangs.
+        For a place, the job is handed in before, so that its room has a name. Raises TimeoutError when it hangs.
         """
         part, paths = "both", list[str]()
-        if files:
-            room = scene.home / "staging" / scene.hand_in().job_id / "1"
-            part, paths = "work", [word for name in files for word in ("-P", str(room / name))]
+        if place is not Place.ANYWHERE:
+            part = "work"
+            paths = [word for path in scene.paths(place, scene.hand_in()) for word in ("-P", str(path))]
         words = [part, scene.home, scene.models, scene.url, scene.digest or "-", scene.kind.connections]
         env = EAGER if scene.kind.connections > 1 else {}
         log = scene.folder / "strace.log"

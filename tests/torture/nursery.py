@@ -166,14 +166,31 @@ def _no_fdatasync() -> None:
 def _copying_installer() -> None:
     """A file is put in place by writing it there: whoever looks, or dies, in between meets half of it."""
 
+    link = os.link
+
     def copy(source: Path, name: str, *, dst_dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
         content = Path(source).read_bytes()
         target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=dst_dir_fd)
         for part in (content[: len(content) // 2], content[len(content) // 2 :]):
             os.write(target, part)
         os.close(target)
+        os.unlink(name, dir_fd=dst_dir_fd)
+        link(source, name, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
 
     os.link = copy  # type: ignore[assignment]
+
+
+def _careless_writer() -> None:
+    """A write that the disk refuses is taken for one that went well."""
+    write = os.pwrite
+
+    def careless(descriptor: int, content: memoryview, offset: int) -> int:
+        try:
+            return write(descriptor, content, offset)
+        except OSError:
+            return len(content)
+
+    os.pwrite = careless  # type: ignore[assignment]
 
 
 def _be_eager() -> None:
@@ -202,6 +219,7 @@ MUTANTS: Mapping[str, Callable[[], None]] = {
     "no-fdatasync": _no_fdatasync,
     "careless-ledger": _careless_ledger,
     "copying-installer": _copying_installer,
+    "careless-writer": _careless_writer,
 }
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from download_worker import wiring
 from tests.hub import Hub
-from tests.torture.lives import CHANGES, FILES, KILL, NOT_REACHED, Kind, Lives, Point, Verdict
+from tests.torture.lives import CHANGES, KILL, NOT_REACHED, Kind, Lives, Place, Point, Verdict
 from tests.torture.nursery import Nursery, can_fork
 
 KINDS = (Kind(connections=4, with_digest=False), Kind(connections=4, with_digest=True), Kind(1, with_digest=False))
@@ -58,10 +58,10 @@ def main() -> int:
 def all_points(lives: Lives, blows: Sequence[str]) -> list[Point]:
     found = []
     for kind in KINDS:
-        for files in FILES:
-            for call, number in lives.calls(kind, files):
+        for place in Place:
+            for call, number in lives.calls(kind, place):
                 own = blows if call in CHANGES else [blow for blow in blows if blow in NO_DESCRIPTOR]
-                found += [Point(kind, files, call, number, blow) for blow in own]
+                found += [Point(kind, place, call, number, blow) for blow in own]
     return found
 
 
@@ -69,7 +69,7 @@ def sample(points: Sequence[Point], count: int, rng: random.Random) -> list[Poin
     """So many of them, in turn of every call and blow and place: a few flushes are as dear as many ledger writes."""
     groups: dict[object, list[Point]] = {}
     for point in rng.sample(points, len(points)):
-        groups.setdefault((point.call, point.blow, point.files), []).append(point)
+        groups.setdefault((point.call, point.blow, point.place), []).append(point)
     in_turn = (point for row in itertools.zip_longest(*groups.values()) for point in row if point is not None)
     return list(itertools.islice(in_turn, count))
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.hub import Hub
 from tests.torture import sweep
-from tests.torture.lives import ANY_FILE, KILL, NOT_REACHED, Kind, Lives, Point
+from tests.torture.lives import KILL, Kind, Lives, Place, Point
 from tests.torture.nursery import Nursery
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sweep.missing() is not None, reason=str(sweep.missing()))]
@@ -25,7 +25,7 @@ def _lives(folder: Path, mutant: str | None = None) -> Iterator[Lives]:
 
 def test_p2_a_sample_of_kills_and_disk_errors_is_mended_by_the_next_life(tmp_path: Path) -> None:
     with _lives(tmp_path) as lives:
-        points = sweep.sample(sweep.all_points(lives, (KILL, *sweep.ERRORS)), 24, random.Random(4))
+        points = sweep.sample(sweep.all_points(lives, (KILL, *sweep.ERRORS)), 18, random.Random(4))
         verdicts = [lives.verdict(point) for point in points]
     assert {point.blow for point in points} == {KILL, *sweep.ERRORS}
     wrong = {str(point): verdict.wrong for point, verdict in zip(points, verdicts, strict=True) if verdict.wrong}
@@ -35,7 +35,12 @@ def test_p2_a_sample_of_kills_and_disk_errors_is_mended_by_the_next_life(tmp_pat
 def test_p2_an_installer_that_copies_is_found_by_a_kill_between_two_writes(tmp_path: Path) -> None:
     kind = Kind(connections=1, with_digest=False)
     with _lives(tmp_path, "copying-installer") as lives:
-        writes = [number for call, number in lives.calls(kind, ANY_FILE) if call == "write"]
-        verdicts = [lives.verdict(Point(kind, ANY_FILE, "write", number)) for number in writes[-10:]]
-    assert any(verdict.end != NOT_REACHED for verdict in verdicts)
+        verdicts = [lives.verdict(Point(kind, Place.LIBRARY, "write", number)) for number in (1, 2)]
     assert "something unproven was in the library" in {verdict.wrong for verdict in verdicts}
+
+
+def test_d4_a_writer_that_ignores_the_disk_is_found_by_a_write_that_fails(tmp_path: Path) -> None:
+    kind = Kind(connections=4, with_digest=False)
+    with _lives(tmp_path, "careless-writer") as lives:
+        verdicts = [lives.verdict(Point(kind, Place.PART, "pwrite64", number, "EIO")) for number in (2, 5, 9)]
+    assert "something unproven was in the library" in {verdict.wrong for verdict in verdicts}, verdicts

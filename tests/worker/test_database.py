@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,6 +21,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 
+from download_worker import database
 from download_worker.clock import FakeClock
 from download_worker.database import HEAD, MIGRATIONS, _switch_to_wal, open_engine, reading, snapshot, writing
 from download_worker.errors import BadRequest, Code, GiveUp, TryLater
@@ -354,6 +356,23 @@ def test_d2_a_ledger_without_space_says_so_and_keeps_what_it_has(path: Path, eng
             ledger.add(make_job())
     assert full.value.code is Code.DISK_FULL
     assert len(ledger.jobs()) >= 1
+
+
+def test_d2_a_ledger_that_a_full_disk_keeps_from_opening_is_not_called_broken(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the index of its log does not fit, SQLite says no more than this."""
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    open_engine(f"sqlite:///{path}").dispose()
+    monkeypatch.setattr(database, "_switch_to_wal", fail)
+    assert "disk I/O error" in refused(path).message
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(TryLater) as full:
+        open_engine(f"sqlite:///{path}")
+    assert full.value.code is Code.DISK_FULL
 
 
 def test_d5_a_read_only_ledger_can_be_read(path: Path, engine: Engine) -> None:

@@ -557,6 +557,28 @@ def test_h9_a_head_that_is_refused_empties_the_room_and_everybody_is_told(rig: R
     assert not rig.room.part.exists(), "nothing was noted or written afterwards"
 
 
+def test_a_flush_that_is_on_its_way_brings_no_journal_back_into_an_emptied_room(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "INLINE_BYTES", 0)
+    rig.refusal = GiveUp(Code.HTML, "a web page")
+    flushing = threading.Event()
+
+    def slow(file: PartFile) -> None:
+        flushing.set()
+        for _ in range(100):
+            if rig.room.part.exists():
+                rig.leash.wait(0.001)
+
+    monkeypatch.setattr(PartFile, "flush", slow)
+    with pytest.raises(GiveUp), rig.opened() as part:
+        part.begin(A, SIZE)
+        rig.pour(part, [Span(200_000, 240_000)])
+        assert flushing.wait(PATIENCE_SECONDS)
+        rig.pour(part)
+    assert list(rig.room.folder.iterdir()) == []
+
+
 @with_and_without_threads
 def test_the_head_is_seen_before_anything_beyond_it_is_written(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.refusal = GiveUp(Code.HTML, "a web page")
@@ -756,6 +778,46 @@ def test_d4_after_a_flush_that_failed_there_is_no_other(rig: Rig, monkeypatch: p
     assert failed.value.code is Code.STORAGE
     assert len(flushes) == 2, "to flush again would only seem to work"
     assert 0 < rig.noted.durable_bytes < SIZE
+
+
+@with_and_without_threads
+def test_d4_what_fails_for_one_lane_is_told_to_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(file: PartFile, at: int, data: memoryview) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    with pytest.raises(GiveUp), rig.opened() as part:
+        part.begin(A, SIZE)
+        mine = part.buffer(rig.leash)
+        monkeypatch.setattr(PartFile, "write_at", broken)
+        with pytest.raises(GiveUp, match="the disk is gone"):
+            rig.pour(part)
+        monkeypatch.undo()
+        with pytest.raises(GiveUp, match="the disk is gone"):
+            part.buffer(rig.leash)
+        with pytest.raises(GiveUp, match="the disk is gone"):
+            part.put(mine, 0, 10, 0)
+
+
+def test_at_the_end_nothing_is_flushed_twice(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "INLINE_BYTES", 0)
+    go_on = threading.Event()
+    write, flushes = PartFile.write_at, list[PartFile]()
+
+    def slow(file: PartFile, at: int, data: memoryview) -> None:
+        assert go_on.wait(PATIENCE_SECONDS)
+        write(file, at, data)
+
+    monkeypatch.setattr(PartFile, "write_at", slow)
+    monkeypatch.setattr(PartFile, "flush", flushes.append)
+    with rig.opened(500 * KIB) as part, ThreadPoolExecutor(1) as threads:
+        part.begin(A, SIZE)
+        rig.pour(part)
+        finished = threads.submit(part.finish, None)
+        while not part._sink._finishing:
+            rig.leash.wait(0.001)
+        go_on.set()
+        assert rig.is_right(finished.result(PATIENCE_SECONDS))
+    assert flushes == []
 
 
 # Who waits is served

@@ -406,7 +406,7 @@ def test_n11_a_host_that_is_away_burns_no_try_and_the_job_says_since_when(
     shop = replace(make_shop(Sources(one=unreachable()), max_tries=1), hosts=Hosts(clock))
     hand_in(shop, tmp_path)
     job = walk(shop)
-    assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, None)
+    assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, "2026-01-01T00:00:01.000Z")
     assert "a.example is away since 2026-01-01T00:00:00.000Z, next try at" in job.history[-1].event
 
 
@@ -467,7 +467,7 @@ def test_d12_nothing_is_made_below_an_empty_mount_point(make_shop: Callable[...,
     shop = replace(make_shop(Sources(one=GOOD), max_tries=1), volumes=Gone())
     hand_in(shop, tmp_path)
     job = walk(shop)
-    assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, None)
+    assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, "2026-01-01T00:00:05.000Z")
     assert "is not mounted since" in job.history[-1].event
     assert list((tmp_path / "models").iterdir()) == list((tmp_path / "staging").iterdir()) == []
 

@@ -22,7 +22,8 @@ from download_worker.jobs.job import Job, Lease, Status, WorkerId
 from download_worker.jobs.ledger import Bars, Ledger, Question
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.jobs.moves import MAX_WAIT
-from download_worker.jobs.sql_ledger import SqlLedger, _row, _tally
+from download_worker.jobs.rows import row_of, tally
+from download_worker.jobs.sql_ledger import SqlLedger
 from download_worker.jobs.tables import jobs as jobs_table
 from tests.jobs import make_info, make_job
 
@@ -141,14 +142,14 @@ def test_q11_every_question_is_answered_by_its_index_without_sorting(
 def fill(engine: Engine, number: int) -> None:
     """Ended jobs, in bulk."""
     ended = moves.failed(Code.NOT_FOUND, "gone", iso(CLOCK.now()))(make_job(status=Status.DOWNLOADING))
-    row = _row(ended)
+    row = row_of(ended)
     values = [
         row | {"job_id": f"{n:08x}-1111-4000-8000-000000000000", "target": f"/models/loras/{n}.pt"}
         for n in range(number)
     ]
     with writing(engine) as connection:
         connection.execute(jobs_table.insert(), values)
-        _tally(connection, Status.FAILED, number)
+        tally(connection, Status.FAILED, number)
 
 
 def work_of(engine: Engine, ask: Callable[[], object]) -> int:

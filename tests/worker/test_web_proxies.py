@@ -6,6 +6,7 @@ import selectors
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -328,8 +329,10 @@ def test_a_pulled_leash_cuts_a_socks_proxy_that_says_nothing() -> None:
         puller = threading.Timer(0.05, leash.pull)
         puller.start()
         client = web(f"socks5h://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
         with pytest.raises(Interrupted), client.open_stream("http://model.example/", leash=leash):
             pass
+        assert time.monotonic() - began < 4.0, "15 s is the connect timeout"
         puller.join()
 
 

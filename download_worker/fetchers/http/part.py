@@ -233,12 +233,12 @@ class Part:
 
         Raises what `inspect` raises, and then the room is empty; Interrupted; TryLater, GiveUp for the disk.
         """
-        self._sink.settle(self._leash)
+        self._sink.settle(self._leash, last=True)
         if not self._inspected:
             with storage_errors(self._room.part):
                 self._read_head(min(HEAD_BYTES, self.at))
             self._look()
-        self._sink.sync(self._leash)
+        self._sink.sync()
         digested = self._sink.digest(self._leash)
         with storage_errors(self._room.part), self._noting:
             identity = Identity.of(self._file.stat())

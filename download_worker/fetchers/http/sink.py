@@ -160,8 +160,13 @@ class Sink:
             self._hash_end = self._hashed = self._hasher.at
             self._set_durable(durable_bytes)
 
-    def settle(self, leash: Leash | None) -> None:
-        """Waits until all that was put is written. Raises Interrupted, and what went wrong in any thread."""
+    def settle(self, leash: Leash | None, *, last: bool = False) -> None:
+        """Waits until all that was put is written. Raises Interrupted, and what went wrong in any thread.
+
+        `last`: nothing more will be put, and `sync` follows; there is no other flush before it.
+        """
+        with self._lock:
+            self._finishing = last
         self._duties.wait_for(lambda: self._written.bytes == self._received.bytes, leash)
 
     def checkpoint(self, leash: Leash | None) -> None:
@@ -170,11 +175,8 @@ class Sink:
         with self._duties.telling():
             self._flush()
 
-    def sync(self, leash: Leash | None) -> None:
-        """All that was put is durable, with the file's times, and not noted yet. Digesting goes on meanwhile."""
-        with self._lock:
-            self._finishing = True
-        self.settle(leash)
+    def sync(self) -> None:
+        """All that was written is durable, with the file's times, and not noted yet. Digesting goes on meanwhile."""
         with self._duties.telling(), self._flushing:
             self._flush_by(self._file.sync)
 

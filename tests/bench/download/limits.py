@@ -25,10 +25,6 @@ class Limits(NamedTuple):
     write_seconds: float
     hash_seconds: float
 
-    @property
-    def overlapped_seconds(self) -> float:
-        return max(self)
-
 
 def measured_limits(wares: Mapping[str, int], folder: Path, authority: Path) -> Limits:
     """`wares`: their sizes in bytes by their URLs."""

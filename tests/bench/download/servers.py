@@ -9,7 +9,6 @@ at once (measured: who asks for small ranges is not limited). Both write a line 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -153,7 +152,7 @@ def _nginx(stock: Path, folder: Path, door: Door, host: str, port: int, certific
     config = folder / "nginx.conf"
     config.write_text(
         NGINX.format(
-            user=f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else "",  # only root may name one
+            user="user root;" if os.geteuid() == 0 else "",  # else its workers cannot read the folder
             folder=folder,
             log_format=LOG_FORMAT,
             host=host,

@@ -22,6 +22,7 @@ COLUMNS = (
     ("conns", 6),
     ("last", 6),
 )
+MAX_SPREAD = 1.5
 RATIOS = (("×limit", 8), ("×ours", 7))
 HEAD = " " * 20 + "".join(f"{name:>{width}}" for name, width in (*COLUMNS, *RATIOS))
 
@@ -43,9 +44,15 @@ class Row(NamedTuple):
 
 
 class Verdict(NamedTuple):
+    """`met` is None where the limit that it stands on was not sound."""
+
     target: str
     found: float
-    met: bool
+    met: bool | None
+
+    @property
+    def word(self) -> str:
+        return {True: "met", False: "MISSED", None: "UNSURE"}[self.met]
 
 
 def rows(outcome: Outcome) -> dict[str, Row]:
@@ -72,8 +79,20 @@ def _row(name: str, runs: Runs, whole_bytes: int) -> Row:
 
 
 def limit_seconds(outcome: Outcome) -> float:
-    shaped = outcome.scenario.link_seconds()
-    return shaped or statistics.median(limits.overlapped_seconds for limits in outcome.limits)
+    """The longest of the least seconds seen for each: a busy neighbour only ever adds to a limit."""
+    return outcome.scenario.link_seconds() or max(min(seconds) for seconds in _each_limit(outcome))
+
+
+def limit_is_sound(outcome: Outcome) -> bool:
+    """False when the machine was too busy to tell its limits: they varied, or somebody was faster than they are."""
+    if not outcome.limits:
+        return True
+    steady = all(statistics.median(seconds) <= MAX_SPREAD * min(seconds) for seconds in _each_limit(outcome))
+    return steady and all(row.min_seconds >= limit_seconds(outcome) for row in rows(outcome).values())
+
+
+def _each_limit(outcome: Outcome) -> list[tuple[float, ...]]:
+    return list(zip(*outcome.limits, strict=True))
 
 
 def verdicts(outcome: Outcome) -> list[Verdict]:
@@ -85,8 +104,13 @@ def verdicts(outcome: Outcome) -> list[Verdict]:
     peers = [row for name, row in found.items() if name not in (OURS, IN_WORKER)]
     best = min(peers, key=lambda row: row.seconds, default=None)
     named = {row.name: row for row in peers} | ({BEST: best} if best else {})
-    judged = (_judged(target, ours, named, limit_seconds(outcome)) for target in outcome.scenario.targets)
-    return [verdict for verdict in judged if verdict is not None]
+    judged = ((target, _judged(target, ours, named, limit_seconds(outcome))) for target in outcome.scenario.targets)
+    sound = limit_is_sound(outcome)
+    return [
+        verdict if sound or target.over != LIMIT or target.of != "seconds" else verdict._replace(met=None)
+        for target, verdict in judged
+        if verdict is not None
+    ]
 
 
 def _judged(target: Target, ours: Row, peers: dict[str, Row], limit: float) -> Verdict | None:
@@ -127,7 +151,7 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         if runs.failures:
             yield f"{name:20} failed {len(runs.failures)} × : {runs.failures[0]}"
     for verdict in verdicts(outcome):
-        yield f"  {'met   ' if verdict.met else 'MISSED'}  {verdict.target}: {verdict.found:.2f}"
+        yield f"  {verdict.word:6}  {verdict.target}: {verdict.found:.2f}"
 
 
 def _row_text(row: Row) -> str:
@@ -139,9 +163,10 @@ def _row_text(row: Row) -> str:
 def _limit_line(outcome: Outcome) -> str:
     if not outcome.limits:
         return f"limit {limit_seconds(outcome):.2f} s: all bytes at the full rate"
-    parts = zip(("receive", "write + fsync", "SHA-256"), zip(*outcome.limits, strict=True), strict=True)
-    said = " · ".join(f"{name} {statistics.median(seconds):.2f}" for name, seconds in parts)
-    return f"limit {limit_seconds(outcome):.2f} s: the longest of {said} (medians of {len(outcome.limits)})"
+    parts = zip(("receive", "write + fsync", "SHA-256"), _each_limit(outcome), strict=True)
+    said = " · ".join(f"{name} {min(seconds):.2f} ({statistics.median(seconds):.2f})" for name, seconds in parts)
+    busy = "" if limit_is_sound(outcome) else "; the machine was too busy to tell"
+    return f"limit {limit_seconds(outcome):.2f} s: the longest of {said}; least (median) of {len(outcome.limits)}{busy}"
 
 
 def as_json(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
@@ -152,6 +177,7 @@ def as_json(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
             "server": outcome.server,
             "load": outcome.load,
             "limit_seconds": limit_seconds(outcome),
+            "limit_is_sound": limit_is_sound(outcome),
             "limits": [limits._asdict() for limits in outcome.limits],
             "contenders": [row._asdict() for row in rows(outcome).values()],
             "runs": {name: [cost._asdict() for cost in runs.costs] for name, runs in outcome.runs.items()},
