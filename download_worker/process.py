@@ -11,13 +11,10 @@ job: write nothing).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
-from urllib.parse import urlsplit
 
 from loguru import logger
 
 from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
-from download_worker.hosts import Hosts
 from download_worker.housekeeping import leaves_nothing, tidy
 from download_worker.installers.installer import Installed
 from download_worker.jobs import moves
@@ -25,18 +22,12 @@ from download_worker.jobs.job import Job, Result, Status, Verdict
 from download_worker.jobs.moves import Move
 from download_worker.jobs.proof import proof_by_digest
 from download_worker.leash import Leash
-from download_worker.room import Fetched, Room, entered, source_key, staging_for
-from download_worker.settings import Settings
+from download_worker.patience import NOT_THE_SOURCE, answer_to
+from download_worker.room import Fetched, Room, entered, staging_for
+from download_worker.sources import host_of, in_order, is_faithful
 from download_worker.text import public_url
 from download_worker.verifiers.verifier import Rejected, Specimen, prove
 from download_worker.workshop import Workshop
-
-TOO_LARGE_FOR_NOW_SECONDS = 5.0
-TOO_LARGE_FOR_NOW_CAP_SECONDS = 60.0
-"""How soon, and after some times how soon at most, a job that alone does not fit on its volume is looked at again."""
-NO_VERDICT_WAIT_CAP_SECONDS = 600.0
-FAITHFUL_TRIES = 2
-"""So often a source is gone back to for the rest of a file; then the next source may begin it anew."""
 
 
 def process(job: Job, shop: Workshop, leash: Leash) -> Job:
@@ -51,10 +42,10 @@ def process(job: Job, shop: Workshop, leash: Leash) -> Job:
         except (Interrupted, LostClaim):
             raise
         except Trouble as trouble:
-            move = _answer_to(trouble, job, shop)
+            move = answer_to(trouble, job, shop)
         except Exception as error:  # noqa: BLE001 - the wall of the house: one job must never stop the line
             logger.opt(exception=error).error("job {} met a fault of ours", job.job_id)
-            move = _answer_to(GiveUp(Code.INTERNAL, f"{type(error).__name__} in our own code"), job, shop)
+            move = answer_to(GiveUp(Code.INTERNAL, f"{type(error).__name__} in our own code"), job, shop)
         return record(job, shop, move)
 
 
@@ -93,7 +84,7 @@ def _walk(job: Job, shop: Workshop, leash: Leash) -> tuple[Result, str]:
 
 def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched, Verdict]:
     """Rooms 3 and 4, led by one source after the other until one gives the right file; the others help it."""
-    sources = _in_order(job, room, shop.hosts)
+    sources = in_order(job, room, shop.hosts)
     refuted: list[str] = []
     for url, is_last in zip(sources, [*[False] * (len(sources) - 1), True], strict=True):
         mirrors = [other for other in sources if other != url and other not in refuted]
@@ -102,10 +93,8 @@ def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched
             specimen = Specimen(job_id=job.job_id, file=file, wanted=job.model_info)
             return file, prove(specimen, shop.verifiers, shop.rubric, leash)
         except TryLater as trouble:
-            shop.hosts.failed(job, trouble, _host_of(url))
-            elsewhere = job.model_info.sha256 is not None and shop.hosts.away(_host_of(url))
-            faithful = room.has_durable_bytes() and job.tries <= FAITHFUL_TRIES and not elsewhere
-            if is_last or faithful or trouble.code in _NOT_THE_SOURCE:
+            shop.hosts.failed(job, trouble, host_of(url))
+            if is_last or trouble.code in NOT_THE_SOURCE or is_faithful(job, url, room, shop.hosts):
                 raise
             logger.warning("{} has nothing for now ({}); trying the next source", public_url(url), trouble.message)
         except Rejected as refusal:
@@ -134,84 +123,11 @@ def _fetched(job: Job, url: str, mirrors: Sequence[str], shop: Workshop, room: R
     inspect = shop.inspect(job.model_info.expected_filename)
     file = shop.fetcher.fetch(url, mirrors, job.model_info, room, leash, inspect)
     if not staged:
-        shop.hosts.answered(leash.read().source or _host_of(url))
+        shop.hosts.answered(leash.read().source or host_of(url))
     leash.progress(file.size, file.size)
     event = f"Verifying {file.size} bytes, SHA-256 {file.sha256}"
     shop.ledger.change(job.claim, moves.verifying(event, file.size, shop.at()))
     return file
-
-
-def _answer_to(trouble: Trouble, job: Job, shop: Workshop) -> Move:
-    """What room 6 is to record when there is no file: wait and try again, or FAILED with the reason."""
-    if (waiting := _nobodys_fault(trouble, job, shop)) is not None:
-        return waiting
-    wait_seconds = _patience(job, shop.settings, trouble)
-    if wait_seconds is not None:
-        logger.warning("{}; again in {:.0f} s", trouble.message, wait_seconds)
-        until = shop.clock.now() + timedelta(seconds=wait_seconds)
-        return moves.put_off(until, str(trouble), shop.at(), refund=trouble.code in _NOT_THE_SOURCE)
-    reason = str(trouble)
-    if isinstance(trouble, TryLater):
-        reason = f"{trouble.message}; given up after {job.tries} tries: retry it when that is mended"
-    verdict = trouble.verdict() if isinstance(trouble, Rejected) else None
-    return moves.failed(trouble.code, reason, shop.at(), verdict=verdict)
-
-
-def _nobodys_fault(trouble: Trouble, job: Job, shop: Workshop) -> Move | None:
-    """Its volume is full or its host away: no try is lost, and it goes on as soon as they are back."""
-    if trouble.code in _OF_THE_VOLUME:
-        shut = shop.volumes.refused(job, trouble)
-        told, seconds = (str(trouble), _too_large_for_now(job)) if shut is None else (shut.told, shut.pause_seconds)
-    elif (wait := shop.hosts.wait_of(job, trouble)) is not None:
-        told, seconds = wait
-    else:
-        return None
-    logger.debug("job {} waits: {}", job.job_id, told)
-    return moves.put_off(shop.clock.now() + timedelta(seconds=seconds), told, shop.at(), refund=True)
-
-
-def _too_large_for_now(job: Job) -> float:
-    base, cap = TOO_LARGE_FOR_NOW_SECONDS, TOO_LARGE_FOR_NOW_CAP_SECONDS
-    return moves.backoff_seconds(job.attempts, base_seconds=base, cap_seconds=cap)
-
-
-def _patience(job: Job, settings: Settings, trouble: Trouble) -> float | None:
-    """Seconds until the next try; None when there is to be none."""
-    if not isinstance(trouble, TryLater):
-        return None
-    if trouble.code is Code.NO_VERDICT:
-        if settings.no_verdict == "fail":
-            return None
-        tries, cap = job.attempts, min(NO_VERDICT_WAIT_CAP_SECONDS, settings.backoff_cap_seconds)
-    else:
-        tries, cap = job.tries, settings.backoff_cap_seconds
-        if tries >= settings.max_tries:
-            return None
-    wait = moves.backoff_seconds(tries, base_seconds=settings.backoff_base_seconds, cap_seconds=cap)
-    return min(max(wait, trouble.retry_after_seconds or 0.0), settings.backoff_cap_seconds)
-
-
-# Troubles of this machine or of the language model: the source is as good as before, and the try is not counted.
-_OF_THE_VOLUME = frozenset({Code.DISK_FULL, Code.UNMOUNTED})
-_NOT_THE_SOURCE = _OF_THE_VOLUME | {Code.NO_VERDICT, Code.DATABASE_BUSY}
-
-
-def _in_order(job: Job, room: Room, hosts: Hosts) -> list[str]:
-    """The job's sources: first the one whose bytes are in the room, last those whose host is away; but where no digest
-    could tell another source's file, only the first one can go on with those bytes."""
-    journal = room.journal()
-    lead = None if journal is None else journal.lead
-
-    def turn(url: str) -> tuple[bool, bool]:
-        begun = lead is not None and lead.source == source_key(url)
-        bound = begun and job.model_info.sha256 is None
-        return not bound and hosts.away(_host_of(url)), not begun
-
-    return sorted(job.model_info.sources, key=turn)
-
-
-def _host_of(url: str) -> str:
-    return urlsplit(url).hostname or ""
 
 
 def _as_promised(job: Job) -> Job:

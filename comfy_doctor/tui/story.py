@@ -102,7 +102,8 @@ def _head(job: Job, now: datetime, cells: int) -> Iterator[Line]:
         )
     )
     if job.progress.retries:
-        yield from _field("setbacks", f"{job.progress.retries}; {foreign(job.progress.trouble or '')}", cells, Tone.WARN)
+        why = foreign(job.progress.trouble or "")
+        yield from _field("setbacks", f"{job.progress.retries}; {why}", cells, Tone.WARN)
 
 
 def _why(job: Job, now: datetime, cells: int) -> Iterator[Line]:

@@ -256,6 +256,23 @@ def test_where_the_system_has_no_pwrite_no_pread_and_no_fdatasync_it_works_as_we
 
 
 @with_and_without_threads
+def test_a_system_that_takes_less_at_once_gets_the_rest_as_well(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwrite, preadv = os.pwrite, os.preadv
+    monkeypatch.setattr(os, "pwrite", lambda number, data, at: pwrite(number, data[:1000], at))
+    monkeypatch.setattr(os, "preadv", lambda number, views, at: preadv(number, [views[0][:1000]], at))
+    assert rig.is_right(rig.attempt(UNORDERLY))
+
+
+def test_a_file_that_was_closed_is_nobody_elses(tmp_path: Path) -> None:
+    """Its number may be that of another file by now."""
+    file = PartFile(tmp_path / "part")
+    file.close()
+    with (tmp_path / "innocent").open("wb"), pytest.raises(OSError):
+        file.write_at(0, memoryview(b"x"))
+    assert (tmp_path / "innocent").read_bytes() == b""
+
+
+@with_and_without_threads
 def test_the_end_is_flushed_and_digested_side_by_side(rig: Rig, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """After a resume: the digest of what was here goes on while the last flush waits for the disk."""
     if mode == "by the lanes":
@@ -595,6 +612,17 @@ def test_the_head_is_seen_before_anything_beyond_it_is_written(rig: Rig, monkeyp
         rig.pour(part, [Span(at, at + 1000) for at in range(0, SIZE, 1000)])
     assert len(sizes) == 1 and sizes[0] < HEAD_BYTES
     assert rig.heads == [DATA[:HEAD_BYTES]]
+
+
+def test_a_head_that_was_wrong_is_looked_at_again_when_it_came_anew(rig: Rig) -> None:
+    with rig.opened() as part:
+        part.begin(A, SIZE)
+        rig.pour(part, data=bytes(SIZE))
+        part.forget([Span(100, SIZE)])
+        part.forget([Span(0, 100)])
+        rig.pour(part)
+        assert rig.is_right(part.finish(None))
+    assert rig.heads == [bytes(HEAD_BYTES), DATA[:HEAD_BYTES]]
 
 
 def test_a_head_that_was_here_before_is_looked_at_again(rig: Rig) -> None:
