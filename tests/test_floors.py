@@ -37,9 +37,9 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("download_worker.fetchers.fetcher", "download_worker.quarantine"), 5),
     **dict.fromkeys(("download_worker.pace", "download_worker.mounts"), 5),
     **dict.fromkeys(("download_worker.hosts", "download_worker.volumes"), 6),
-    **dict.fromkeys(("download_worker.jobs", "download_worker.fetchers", "download_worker.verifiers"), 6),
-    "download_worker.installers": 6,
-    "download_worker.workshop": 7,
+    **dict.fromkeys(("download_worker.fetchers", "download_worker.verifiers", "download_worker.installers"), 6),
+    "download_worker.jobs.rows": 6,
+    **dict.fromkeys(("download_worker.jobs", "download_worker.workshop"), 7),
     **dict.fromkeys(("download_worker.housekeeping", "download_worker.patience", "download_worker.sources"), 8),
     "download_worker.process": 9,
     "download_worker.engines": 10,
@@ -77,7 +77,7 @@ FLOORS: dict[str, int] = {
 NO_FOLDER_OF_ITS_OWN = frozenset({"download_worker", "comfy_doctor", "download_worker.jobs"})
 """Here a new module needs a floor of its own: the key stands for the `__init__` and the named ones only."""
 
-LEAVES_OF_JOBS = frozenset({"counter", "rows", "sql_ledger", "memory_ledger", "persist_queue"})
+LEAVES_OF_JOBS = frozenset({"counter", "sql_ledger", "memory_ledger", "persist_queue"})
 
 DOOR = frozenset(
     {

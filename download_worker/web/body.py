@@ -63,13 +63,7 @@ class Body:
         """Whether a read would find something, if only the end, within so long; True where that cannot be told."""
         if self._sock is None or self._left == 0 or self._stream.closed:
             return True
-        try:
-            with self._without_waiting():
-                if self._stream.peek(1):
-                    return True
-        except _NOTHING_YET:
-            pass
-        except (OSError, ValueError):
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
             return True
         return wait_for_read(self._sock, timeout=seconds)
 

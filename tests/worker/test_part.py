@@ -701,7 +701,7 @@ class Faults:
         return wrapper
 
 
-VIEW_BYTES = 32 * KIB
+VIEW_BYTES = 64 * KIB
 
 CODES: dict[int, tuple[type[Trouble], Code]] = {
     errno.ENOSPC: (TryLater, Code.DISK_FULL),
@@ -769,6 +769,7 @@ def test_d1_d4_d5_d7_d8_d9_whatever_call_fails_nothing_wrong_is_durable_and_the_
     assert sweep(rig, list(CODES), lambda: None) >= (EVERY_CALL if mode == "by the lanes" else CALLS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_calls")
 @with_and_without_threads
 def test_d4_d8_a_disk_that_fails_in_a_resume(rig: Rig, mode: str) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from download_worker.fetchers.http import hashing
@@ -34,6 +34,7 @@ def filled(deeds: list[tuple[bool, int, int, int]]) -> tuple[SpanMap, dict[int, 
     return spans, bytes_of
 
 
+@settings(max_examples=25)
 @given(DEEDS)
 def test_a_map_knows_every_byte_and_its_giver_and_neighbours_are_one(deeds: list[tuple[bool, int, int, int]]) -> None:
     spans, bytes_of = filled(deeds)
@@ -50,6 +51,7 @@ def test_a_map_knows_every_byte_and_its_giver_and_neighbours_are_one(deeds: list
     assert sum(end - start for start, end in spans.spans()) == len(bytes_of)
 
 
+@settings(max_examples=25)
 @given(DEEDS, st.integers(0, MOST), st.integers(0, MOST))
 def test_gaps_are_what_is_missing_and_reach_is_where_the_first_one_begins(
     deeds: list[tuple[bool, int, int, int]], one: int, other: int
@@ -63,6 +65,7 @@ def test_gaps_are_what_is_missing_and_reach_is_where_the_first_one_begins(
     assert spans.reach(start, end) == min(first_gap, end)
 
 
+@settings(max_examples=25)
 @given(DEEDS, st.integers(1, 5))
 def test_a_coarse_map_has_the_same_bytes_in_fewer_stretches(deeds: list[tuple[bool, int, int, int]], most: int) -> None:
     spans, bytes_of = filled(deeds)
@@ -79,6 +82,7 @@ def test_a_map_that_is_fine_enough_stays_as_it_is() -> None:
     assert SpanMap(stretches).spans() == (Span(0, 6), Span(8, 9))
 
 
+@settings(max_examples=25)
 @given(
     st.binary(max_size=100),
     st.lists(st.tuples(st.integers(1, 30), st.none() | st.integers(0, 100)), min_size=1, max_size=20),

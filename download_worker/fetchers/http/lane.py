@@ -133,6 +133,8 @@ class Lane:
         filled, until = 0, monotonic() + FILL_SECONDS
         try:
             while filled < len(view) and self.moved_at < until:
+                if filled and not answer.more_within(FILL_SECONDS):
+                    break
                 got = answer.read_into(view[filled:])
                 if not got:
                     return False
