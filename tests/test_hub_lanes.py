@@ -166,6 +166,10 @@ def test_a_kept_connection_ends_falls_silent_or_brings_what_nobody_asked_for(hub
         assert client.ask().body == BYTES
         with pytest.raises(TimeoutError):
             client.ask()
+    hub.behave("/f", lanes.extra_bytes_late(seconds=0.001))
+    with client_of(hub) as client:
+        assert client.ask("0-9").body == BYTES[:10]
+        assert client.ask("10-19").body == b"evil"
     hub.behave("/f", lanes.smuggled_range)
     with client_of(hub) as client:
         assert client.ask("0-9999").body == BYTES[:10_000]
@@ -192,6 +196,9 @@ def test_heads_and_chunks_take_for_ever(hub: Hub) -> None:
 
 
 def test_a_signed_address_is_good_for_one_question(hub: Hub) -> None:
+    hub.behave("/f", lanes.signed(to="/g"))
+    with client_of(hub) as client:
+        assert [client.ask().headers["location"] for _ in range(2)] == ["/g?signature=1", "/g?signature=2"]
     hub.behave("/f", lanes.s403_expiring)
     with client_of(hub) as client:
         first = client.ask().headers["location"]

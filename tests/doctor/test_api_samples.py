@@ -352,7 +352,8 @@ def test_a_download_ends_in_its_word(exchange: Exchange, host: Replay, storage: 
     login_page = Exchange(
         "", "GET", "/login", 200, headers=(("Content-Type", "text/html"),), said="<html>log in</html>"
     )
-    host.play(exchange, login_page)
+    asked = 3 if exchange.status == 404 else 1  # on a download it may pass: it is asked for again before it is believed
+    host.play(*[exchange] * asked, login_page)
     storage.play(Exchange("", "GET", "/", 200, headers=(("Content-Type", "application/octet-stream"),), said="bytes"))
     end = end_of("civitai_download", exchange, 0)
     with web.open_stream(exchange.url) as answer:
@@ -362,7 +363,8 @@ def test_a_download_ends_in_its_word(exchange: Exchange, host: Replay, storage: 
             body = b"<html>log in</html>" if "browser-like" in exchange.when else b"bytes"
             assert answer.status == 200 and answer.read(100) == body
     assert "authorization" not in {name for request in storage.asked for name in request.headers}
-    host.play(exchange, login_page)
+    asked = 3 if exchange.status == 404 else 1  # on a download it may pass: it is asked for again before it is believed
+    host.play(*[exchange] * asked, login_page)
     seen = probe(exchange.url, web, Leash())
     assert (seen.trouble and seen.trouble.code) == (end and end.code)
     assert end is None or seen.why.startswith("could not look"), "a host's refusal says nothing about the file"

@@ -61,6 +61,8 @@ def _ours(fault: Fault, hosts: Hosts, folder: Path, broken: list[str]) -> Counte
 
 
 def _theirs(command: peers.Command, fault: Fault, hosts: Hosts, folder: Path) -> Counter[str]:
+    if fault.mirror:
+        return Counter()  # they know no second source
     cells = (Cell(share, Known.NOTHING) for share in SHARES)
     return Counter(str(peers.run(command, fault, cell, hosts, folder / str(cell.share))) for cell in cells)
 

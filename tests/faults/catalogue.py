@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from download_worker.errors import Code
 from tests.faults.rules import (
+    CHANGED,
     RIGHT,
     UNREVEALED,
     Ends,
@@ -53,8 +54,7 @@ MIB = 1 << 20
 class Fault:
     """`etag` and `last_modified` are what the host says of its file, also while it is still honest.
 
-    `secure` is a host with TLS, `mirror` an honest second source. A `dull` fault needs minutes of patience that is
-    shortened by settings: without those it has no end.
+    `secure` is a host with TLS, `mirror` an honest second source.
     """
 
     name: str
@@ -96,6 +96,13 @@ def _page(hosts: Hosts, path: str) -> str:
 
 def _elsewhere(cell: Cell, hosts: Hosts) -> Worn:
     return (redirect(to=hosts.other.publish(hosts.fresh_path("elsewhere"), FILE, etag='"v1"')),)
+
+
+def _signed_elsewhere(cell: Cell, hosts: Hosts) -> Worn:
+    """A storage host that takes each signature once, and cuts the first answer."""
+    expiring = (lanes.s403_expiring(uses=1), eof_mid.times(1))
+    url = hosts.other.publish(hosts.fresh_path("signed"), FILE, etag='"v1"', behaviour=expiring)
+    return (lanes.signed(to=url),)
 
 
 def _named(name: str, *rows: str, rule: Rule = well) -> Fault:
@@ -167,9 +174,7 @@ VERSIONS = (
         "new_version_each_time",
         "H5",
         worn=lambda cell, hosts: (lanes.new_version_each_time,),
-        rule=by_known(
-            digest=ends(Code.HASH_MISMATCH, Code.LYING_SERVER), size=ends(UNREVEALED), nothing=ends(UNREVEALED)
-        ),
+        rule=by_known(digest=ends(Code.HASH_MISMATCH, Code.LYING_SERVER), size=ends(CHANGED), nothing=ends(CHANGED)),
     ),
     _fault(
         "swapped_silently",
@@ -178,8 +183,8 @@ VERSIONS = (
         worn=_replaced(lanes.swapped_silently),
         rule=by_known(
             digest=ends(RIGHT, Code.HASH_MISMATCH),
-            size=ends(RIGHT, "changed", UNREVEALED),
-            nothing=ends(RIGHT, "changed", UNREVEALED),
+            size=ends(RIGHT, CHANGED, UNREVEALED),
+            nothing=ends(RIGHT, CHANGED, UNREVEALED),
         ),
     ),
     _fault("etag_per_connection", "H5", "H6", worn=_cut_first(lanes.etag_per_connection)),
@@ -200,6 +205,7 @@ LANES = (
     _named("closes_silently", "N6", "H29"),
     _named("second_question_unheard", "N7", "H29"),
     _fault("extra_bytes_keepalive", "H29", worn=_cut_first(BEHAVIOURS["extra_bytes_keepalive"])),
+    _fault("extra_bytes_late", "H29", worn=_cut_first(lanes.extra_bytes_late)),
     _fault("smuggled_range", "H29", worn=_cut_first(lanes.smuggled_range)),
 )
 LENGTH = (
@@ -299,6 +305,7 @@ REDIRECTS = (
         rule=ends(Code.REDIRECTS),
         worn=lambda cell, hosts: (redirect(to=hosts.plain.publish(hosts.fresh_path("plain"), FILE)),),
     ),
+    _fault("s403_expiring_elsewhere", "H21", worn=_signed_elsewhere),
     _fault("s403_expiring", "H21", worn=_cut_first(lanes.s403_expiring(uses=2))),
 )
 HEAD = (

@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import NamedTuple
 
-from tests.hub import Hub, SizedPattern, certificates, sha256_of
+from tests.hub import Hub, SizedPattern, certificates, lanes, sha256_of
 from tests.hub.behaviours import SEED_OF_ANOTHER_VERSION
 from tests.makers import safetensors_prefix
 
@@ -20,7 +20,14 @@ OTHER = SizedPattern(FILE_BYTES, seed=SEED_OF_ANOTHER_VERSION, prefix=safetensor
 """A sound model, too, with the same head."""
 BYTES, OTHER_BYTES = FILE.read(0, FILE_BYTES), OTHER.read(0, FILE_BYTES)
 SHA256 = sha256_of(FILE)
+VERSIONS_MAX = 40
 SHARES = (0.0, 0.01, 0.5, 0.99)
+
+
+def is_another_whole_file(content: bytes) -> bool:
+    """Whether these are the bytes of one file that some host served instead, from its first to its last."""
+    newer = (lanes.version_of(FILE, number) for number in range(1, VERSIONS_MAX))
+    return content == OTHER_BYTES or any(content == version.read(0, FILE_BYTES) for version in newer)
 
 
 class Known(StrEnum):

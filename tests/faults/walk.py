@@ -26,7 +26,7 @@ from download_worker.web.session import Web
 from download_worker.workshop import Workshop
 from tests.faults.catalogue import Fault
 from tests.faults.rules import CHANGED, HUNG, RIGHT, UNREVEALED, WAITING, WRONG
-from tests.faults.stage import BYTES, FILE, FILE_BYTES, OTHER_BYTES, SHA256, Cell, Hosts, Known
+from tests.faults.stage import BYTES, FILE, FILE_BYTES, SHA256, Cell, Hosts, Known, is_another_whole_file
 from tests.hub import certificates
 from tests.hub.behaviours import eof_mid, s503
 from tests.jobs import make_info, make_job
@@ -124,7 +124,7 @@ def _end_of(job: Job) -> str:
         return RIGHT
     if job.model_info.sha256 is not None:
         return WRONG
-    if content == OTHER_BYTES:
+    if is_another_whole_file(content):
         return CHANGED
     sound = len(content) == len(BYTES) and job.result.proof in ("C", "D")
     return UNREVEALED if sound else WRONG

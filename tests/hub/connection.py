@@ -82,6 +82,9 @@ class Connection:
             self._send_body(reply, cut, reply.body.size, note, speed)
         if reply.chunked and (reply.ending is Ending.STALL or reply.cut is None):
             self._sock.sendall(b"0\r\n\r\n" + reply.trailer)
+        elif reply.trailer_delay_seconds and reply.cut is None:
+            self._closing.wait(reply.trailer_delay_seconds)
+            self._sock.sendall(reply.trailer)
         if reply.ending is Ending.RESET:
             self._reset()
         return not reply.last_of_connection()
@@ -119,7 +122,7 @@ class Connection:
             if reply.chunked:
                 self._sock.sendall(b"%x\r\n" % len(piece))
             position += len(piece)
-            whole = position == reply.body.size and not reply.chunked
+            whole = position == reply.body.size and not reply.chunked and not reply.trailer_delay_seconds
             self._hand_over(piece, note, reply.trailer if whole else b"")
             if reply.chunked:
                 self._sock.sendall(b"\r\n")

@@ -174,12 +174,16 @@ def weak_etag_changes(turn: Turn) -> Turn:
     return replace(turn, item=replace(turn.item, etag=f'W/"{turn.number}"', last_modified=None))
 
 
+def version_of(data: Data, number: int) -> SizedPattern:
+    """The newer file that `new_version_each_time` serves to the request of this number: same size, same first KiB."""
+    return SizedPattern(data.size, SEED_OF_ANOTHER_VERSION + number, data.read(0, min(1024, data.size)))
+
+
 @on_turn
 def new_version_each_time(turn: Turn) -> Turn:
     """Each question finds a newer file of the same size, with an ETag of its own."""
-    prefix = turn.item.data.read(0, min(1024, turn.item.data.size))
-    data = SizedPattern(turn.item.data.size, SEED_OF_ANOTHER_VERSION + turn.number, prefix)
-    return replace(turn, item=replace(turn.item, data=data, etag=f'"version-{turn.number}"'))
+    newer = version_of(turn.item.data, turn.number)
+    return replace(turn, item=replace(turn.item, data=newer, etag=f'"version-{turn.number}"'))
 
 
 @on_turn
@@ -205,6 +209,12 @@ def closes_silently(turn: Turn, reply: Reply) -> Reply:
 def second_question_unheard(turn: Turn, reply: Reply) -> Reply:
     """Each connection is good for one answer; the next question on it meets silence."""
     return stall_now.after(turn, reply) if turn.nth_on_connection > 1 else reply
+
+
+@on_reply
+def extra_bytes_late(turn: Turn, reply: Reply, extra: bytes = SMUGGLED, seconds: float = 0.01) -> Reply:
+    """As extra_bytes_keepalive, but they come a moment after the body: perhaps behind the next question already."""
+    return replace(reply, trailer=extra, trailer_delay_seconds=seconds)
 
 
 @on_reply
@@ -267,6 +277,12 @@ def _framed_by_hand(reply: Reply, body: Data) -> Reply:
 
 
 # --- addresses that run out ---
+
+
+@on_reply
+def signed(turn: Turn, reply: Reply, to: str = "/signed") -> Reply:
+    """Redirects to that address, each time with another signature."""
+    return refused(302, ("Location", f"{to}?signature={turn.number}"))
 
 
 @on_reply

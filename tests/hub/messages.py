@@ -73,7 +73,8 @@ class Reply:
 
     `head` replaces status line and headers by raw bytes, `trailer` follows the body, `cut` is the number of body bytes
     after which `ending` happens (None = after all of them), `first_byte` is the offset in the file where it begins.
-    `delay_seconds` pass before its first byte; `bytes_per_second` holds for a raw head and for the body.
+    `delay_seconds` pass before its first byte, `trailer_delay_seconds` before its trailer; `bytes_per_second` holds for
+    a raw head and for the body.
     """
 
     status: int
@@ -87,6 +88,7 @@ class Reply:
     ending: Ending = Ending.KEEP
     bytes_per_second: float | None = None
     delay_seconds: float = 0.0
+    trailer_delay_seconds: float = 0.0
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
