@@ -32,6 +32,9 @@ bench: .venv/.ready  ## figures, beside the peers that are installed; SCENARIOS=
 torture: .venv/.ready  ## kill -9 and worse; KILLS=500 SEED=7 STAGES=4 (at the same time)
 	@$(PY) -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(STAGES),--stages $(STAGES))
 
+faults: .venv/.ready  ## every fault of a host: ours beside wget -c and curl -C -
+	@$(PY) -m tests.faults
+
 sweep: .venv/.ready  ## SIGKILL and five disk errors at the system calls of one job's life (Linux, strace); SAMPLE=0 is all
 	@$(PY) -m tests.torture.sweep --sample $(SAMPLE) $(if $(SEED),--seed $(SEED))
 

@@ -24,7 +24,7 @@ TOO_LARGE_FOR_NOW_CAP_SECONDS = 60.0
 NO_VERDICT_WAIT_CAP_SECONDS = 600.0
 
 OF_THE_VOLUME = frozenset({Code.DISK_FULL, Code.UNMOUNTED})
-NOT_THE_SOURCE = OF_THE_VOLUME | {Code.NO_VERDICT, Code.DATABASE_BUSY}
+NOT_THE_SOURCE = OF_THE_VOLUME | {Code.NO_VERDICT, Code.DATABASE_BUSY, Code.STORAGE}
 """Troubles of this machine or of the language model: the source is as good as before, and the try is not counted."""
 
 

@@ -224,6 +224,7 @@ def web_to(base: str, *more: str, clock: FakeClock | None = None, stall_seconds:
             stall_timeout_seconds=stall_seconds,
             home=home,
         ),
+        pauses_seconds=(0.0, 0.0),
         clock=clock,
     )
 

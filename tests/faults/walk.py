@@ -11,12 +11,11 @@ from time import monotonic
 from typing import Any
 from unittest.mock import patch
 
-from download_worker.fetchers.http.tuning import Sample
-
 from download_worker import wiring
 from download_worker.clock import FakeClock
 from download_worker.errors import Interrupted
 from download_worker.fetchers.http import HttpFetcher, crew, segments
+from download_worker.fetchers.http.tuning import Sample
 from download_worker.jobs.job import Job, Lease, WorkerId
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash

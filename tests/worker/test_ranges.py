@@ -103,9 +103,7 @@ def test_another_source_helps_only_under_a_digest_or_the_same_strong_etag() -> N
 
 def test_a_part_that_fits_is_appended() -> None:
     assert decided(206, part()) == Append(Span(40, 100), 100)
-    assert decided(206, part(last=59)) == Append(Span(40, 60), 100), (
-        "the rest is asked for next"
-    )
+    assert decided(206, part(last=59)) == Append(Span(40, 60), 100), "the rest is asked for next"
     assert decided(206, part(), total=None) == Append(Span(40, 100), 100), "the total may be news"
 
 

@@ -141,7 +141,9 @@ class Assembly:
                 case Whole(total):
                     self._begin(lane, source, answer, total)
                     return Span(0, self._limits.most if total is None else total)
-                case AllHere() if self.part.digest() == self._wanted.sha256:
+                case AllHere(total) if self.part.digest() == self._wanted.sha256:
+                    self.part.learn_total(total)  # whatever was said before: the digest has the last word
+                    self._plan()
                     self._ended = True
                     return None
                 case AllHere():

@@ -60,6 +60,7 @@ class HttpFetcher:
             lambda: self._free_bytes(room.folder),
             checkpoint_bytes=self._settings.checkpoint_bytes,
             reserve_bytes=self._settings.disk_reserve_bytes,
+            leash=leash,
         ) as part:
             if former is not None and former.durable and _may_go_on(former, url, wanted):
                 part.resume(former)
