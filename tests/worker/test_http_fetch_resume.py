@@ -37,7 +37,7 @@ class Bench:
 
     def has(self, durable: int = HERE, beyond: bytes = b"", content: bytes = BYTES, **values: Any) -> Journal:
         """Some bytes are durable, perhaps more lie behind them."""
-        given = {"etag": '"v1"', "total": DATA.size, "durable_bytes": durable} | values
+        given: dict[str, Any] = {"etag": '"v1"', "total": DATA.size, "durable_bytes": durable} | values
         journal = journal_of(given.pop("source", source_key(self.url)), **given)
         self.room.part.write_bytes(content[:durable] + beyond)
         self.room.note(journal)
