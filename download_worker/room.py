@@ -35,6 +35,7 @@ MAX_STRETCHES = 8192
 """A journal with so many of both, and the piece digests of the largest file, stays below `MAX_JOURNAL_BYTES`."""
 COPY_BYTES = 1024 * 1024
 COPY_SUFFIX = ".new"
+GONE_SUFFIX = ".gone"
 LOCK_SECONDS = 2.0
 _OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
@@ -262,9 +263,9 @@ def leave_for_good(staging: Path, job_id: JobId, attempts: int) -> None:
     hall = staging / job_id
     with storage_errors(hall):
         for room in list(hall.iterdir()) if hall.is_dir() else ():
-            number = room.name.removesuffix(COPY_SUFFIX)
+            number = room.name.removesuffix(COPY_SUFFIX).removesuffix(GONE_SUFFIX)
             if not number.isdigit() or int(number) <= attempts:
-                shutil.rmtree(room, onerror=_ignore_missing)
+                _remove(room)
         for folder in (hall, staging) if staging.name == STAGING_BESIDE_MODELS else (hall,):
             with suppress(OSError):  # not empty: somebody else is in it
                 folder.rmdir()
@@ -300,8 +301,22 @@ def _take_over(hall: Path, own: Path) -> tuple[FileLock, bool]:
     lock.acquire()
     for leftover in others:
         if leftover.exists():
-            shutil.rmtree(leftover, onerror=_ignore_missing)
+            _remove(leftover)
     return lock, fresh
+
+
+def _remove(room: Path) -> None:
+    """First its path goes, in one step: a former owner that is still alive can put nothing into it meanwhile."""
+    gone = room if room.name.endswith(GONE_SUFFIX) else room.with_name(f"{room.name}{GONE_SUFFIX}")
+    try:
+        if gone != room:
+            shutil.rmtree(gone, ignore_errors=True)  # of one that died in the middle of this
+            room.rename(gone)
+    except FileNotFoundError:
+        return
+    except PermissionError:  # Windows renames no folder in which a file is open
+        gone = room
+    shutil.rmtree(gone, onerror=_ignore_missing)
 
 
 def _adopt(former: Path, own: Path) -> None:

@@ -80,6 +80,9 @@ STORY = {
     "COMFY_DOCTOR_MAX_TRIES": "2",
     "COMFY_DOCTOR_STALL_TIMEOUT_SECONDS": "1",
     "COMFY_DOCTOR_BACKOFF_CAP_SECONDS": "0.2",
+    "COMFY_DOCTOR_PROBE_CAP_SECONDS": "0.2",
+    "COMFY_DOCTOR_OUTAGE_PATIENCE_SECONDS": "0",
+    "COMFY_DOCTOR_NETWORK_PATIENCE_SECONDS": "0",
     "COMFY_DOCTOR_JOBS": "16",
     "COMFY_DOCTOR_JOBS_PER_HOST": "16",
     "COMFY_DOCTOR_QUARANTINE": "keep",
@@ -137,10 +140,7 @@ def _publish_twice(house: House, elsewhere: Hub, name: str) -> None:
 
 def _through_a_proxy(house: House, address: str, env: dict[str, str]) -> Said:
     way = f"http://{canaries.PROXY_USER}:{canaries.PROXY_PASSWORD}@{address}"
-    if "proxy" in Settings.model_fields:
-        env = env | {"COMFY_DOCTOR_PROXY": way}
-    else:
-        env = env | {"COMFY_DOCTOR_USE_ENVIRONMENT_PROXIES": "true", "HTTP_PROXY": way, "http_proxy": way}
+    env = env | {"COMFY_DOCTOR_PROXY": way, "COMFY_DOCTOR_NO_PROXY": "nobody.example"}
     for number in range(3):
         house.submit(house.publish(f"/proxied-{number}-{address.partition(':')[2]}.safetensors")[0])
     return house.drain("--verbose", env=env)

@@ -70,7 +70,7 @@ def _stage(folder: str, rng: random.Random, options: argparse.Namespace) -> Stag
 
 
 def _together(told: Sequence[dict[str, float]]) -> dict[str, float]:
-    figures: defaultdict[str, float] = defaultdict(float)
+    figures = defaultdict[str, float](int)
     for each in told:
         for name, number in each.items():
             figures[name] += number

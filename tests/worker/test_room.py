@@ -531,3 +531,24 @@ def test_d6_folders_that_cannot_be_looked_at_are_a_matter_of_permission(
     with pytest.raises(GiveUp) as refused:
         staging_for(tmp_path / "models/loras/x.pt", tmp_path / "staging", tmp_path / "models")
     assert refused.value.code is Code.PERMISSION
+
+
+def test_p4_a_former_owner_that_still_writes_cannot_keep_its_room_from_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not dead, only past its lease: whatever it makes in its room must not stand in the way of the next."""
+    job_id = JobId("0" * 36)
+    former = tmp_path / job_id / "1"
+    former.mkdir(parents=True)
+    real = shutil.rmtree
+
+    def meanwhile_it_writes(path: Path, *more: object, **how: object) -> None:
+        if former.exists():
+            (former / "journal.new").write_bytes(b"late")
+        real(path, *more, **how)  # type: ignore[arg-type]
+        if former.exists():
+            (former / "journal.new").write_bytes(b"later")
+
+    monkeypatch.setattr(shutil, "rmtree", meanwhile_it_writes)
+    leave_for_good(tmp_path, job_id, 1)
+    assert not (tmp_path / job_id).exists()
