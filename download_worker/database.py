@@ -28,6 +28,8 @@ HEAD = "0002"
 """The newest migration; a test compares it with the scripts. Alembic is loaded only when the ledger is older."""
 
 BUSY_TIMEOUT_SECONDS = 30.0
+READING = "download_worker_reading"
+"""Our own execution option, see `_begin_immediate`."""
 RETRY_SECONDS = 0.02
 SHM_BYTES = 32 * 1024
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -75,7 +77,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection on which every statement sees the newest commit and no writer waits for us."""
-    with database_errors(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with database_errors(engine), engine.connect().execution_options(**_reading_options(engine)) as connection:
         yield connection
 
 
@@ -161,8 +163,15 @@ def _switch_to_wal(cursor: sqlite3.Cursor, patience_seconds: float) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    options = connection.get_execution_options()
+    if not options.get(READING) and options.get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _reading_options(engine: Engine) -> dict[str, Any]:
+    """SQLite's connections are left in autocommit, where it is enough not to begin; to switch there and back, as the
+    isolation level does it, costs more than most questions."""
+    return {READING: True} if _is_sqlite(engine) else {"isolation_level": "AUTOCOMMIT"}
 
 
 def _bring_to_head(engine: Engine) -> None:

@@ -130,6 +130,10 @@ class Trouble(Exception):
     """
 
     code: StrEnum
+    host: str | None = None
+    """Whose source it was met at, where several were asked."""
+    beyond: bool = False
+    """A redirect had led to another host, and it was met there."""
 
     def __init__(self, code: StrEnum, message: str, *, hint: str | None = None) -> None:
         self.code = code

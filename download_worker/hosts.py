@@ -2,11 +2,12 @@
 
 A host that cannot be reached, or that fails several jobs in a row, rests: none of its jobs is claimed but one probe at
 a time, after pauses that grow to `probe_cap_seconds`. Its first answer ends the rest, and everything goes on at once.
-A host that asked for time itself (Retry-After) rests for all its jobs, not only for the one that was told.
+A host that asked for time itself (Retry-After) rests for all its jobs, not only for the one that was told. What happens
+beyond a redirect says little of the host that was asked: only when it happens to several of its jobs in a row.
 
-Patience has an end. A host that is silent while others answer, or that was reached and refuses, gets
-`outage_patience_seconds`; a network that is away altogether `network_patience_seconds`. After that the tries of each
-job count as ever. What is known here is this process's own, and is forgotten with it.
+Patience has an end. A host that is silent while others answer, or that was reached and refuses or asks for ever more
+time, gets `outage_patience_seconds`; a network that is away altogether `network_patience_seconds`. After that the tries
+of each job count as ever. What is known here is this process's own, and is forgotten with it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from loguru import logger
 from download_worker.clock import Clock, SystemClock, iso
 from download_worker.errors import Code, Trouble, TryLater
 from download_worker.jobs.job import Job, JobId
-from download_worker.jobs.ledger import hosts_of
+from download_worker.jobs.ledger import hosts_asked_by, hosts_of
 
 JOBS_IN_A_ROW = 3
 """So many different jobs must meet a host that was reached and does not serve, before it rests for all of them."""
@@ -88,8 +89,13 @@ class Rest:
     let_go: bool = False
     """Patience is at its end: the host's jobs are claimed as ever, and their tries count."""
 
+    @property
+    def holds(self) -> bool:
+        """Whether jobs wait for it. The time that was asked for is granted even when their tries count."""
+        return self.asked_for or not self.let_go
+
     def is_shut(self, seconds: float) -> bool:
-        return not self.let_go and (self.probe is not None or seconds < self.probe_at_seconds)
+        return self.holds and (self.probe is not None or seconds < self.probe_at_seconds)
 
 
 class Wait(NamedTuple):
@@ -128,7 +134,7 @@ class Hosts:
 
     def begun(self, job: Job) -> None:
         """The job was claimed: where a probe of its only host was due, it is that probe."""
-        hosts, now = hosts_of(job.model_info), self._seconds()
+        hosts, now = hosts_asked_by(job), self._seconds()
         with self._lock:
             rest = self._rests.get(hosts[0]) if len(hosts) == 1 else None
             if rest is not None and not rest.let_go and rest.probe is None and now >= rest.probe_at_seconds:
@@ -159,8 +165,8 @@ class Hosts:
         self._wake()
 
     def failed(self, job: Job, trouble: Trouble, host: str) -> None:
-        """An attempt of this job at this host ended with this trouble. Twice is once."""
-        sign = sign_of(trouble)
+        """An attempt of this job ended with this trouble, at this host if the trouble names none. Twice is once."""
+        sign, host = sign_of(trouble), trouble.host or host
         if sign is Sign.ANSWERS:
             self.answered(host)
         elif sign is not Sign.NOTHING:
@@ -174,16 +180,17 @@ class Hosts:
         hosts = hosts_of(job.model_info)
         if len(hosts) == 1:
             self.failed(job, trouble, hosts[0])
-        if sign_of(trouble) not in (Sign.UNREACHABLE, Sign.REFUSES):
+        if sign_of(trouble) in (Sign.NOTHING, Sign.ANSWERS):
             return None
         now = self._seconds()
         with self._lock:
             rests = [self._rests.get(host) for host in hosts]
-            away = [rest for rest in rests if rest is not None and not (rest.let_go or rest.asked_for)]
+            away = [rest for rest in rests if rest is not None and not rest.let_go]
             if len(away) < len(hosts):
                 return None
             first = min(away, key=lambda rest: rest.probe_at_seconds)
-            return Wait(self._told(first, now), max(0.0, first.probe_at_seconds - now))
+            asked_seconds = _asked_seconds(trouble) if trouble.beyond else 0.0  # of this job alone
+            return Wait(self._told(first, now), max(asked_seconds, first.probe_at_seconds - now))
 
     def excused(self) -> frozenset[JobId]:
         """Jobs that met a host before it was known to be away: their last try is not to be counted. Told once."""
@@ -213,7 +220,7 @@ class Hosts:
         """Until the next probe may be claimed; None when none is to come. One that is due already is not counted."""
         now = self._seconds()
         with self._lock:
-            waits = [rest.probe_at_seconds - now for rest in self._rests.values() if not rest.let_go]
+            waits = [rest.probe_at_seconds - now for rest in self._rests.values() if rest.holds]
         return min((wait for wait in waits if wait > 0), default=None)
 
     def _met(self, host: str, job_id: JobId, trouble: Trouble, sign: Sign) -> None:
@@ -234,7 +241,7 @@ class Hosts:
         if begins:
             logger.warning("{}; its other jobs wait as well", told)
         elif after.let_go and before is not None and not before.let_go:
-            logger.error("{} has not answered since {}: from now on tries count", host, iso(after.since))
+            logger.error("{} has served nothing since {}: from now on tries count", host, iso(after.since))
 
     def _after(
         self, host: str, rest: Rest | None, row: frozenset[JobId], trouble: Trouble, sign: Sign, now: float
@@ -242,8 +249,10 @@ class Hosts:
         """The host's rest after one more failure; None while it has none."""
         if sign is Sign.ASKS_FOR_TIME:
             return self._asked(host, trouble, now, rest)
-        if rest is not None and not _is_over(rest, now):
-            return rest if rest.asked_for else self._longer(rest, now, sign)
+        if rest is not None and rest.asked_for and now < rest.probe_at_seconds:
+            return rest
+        if rest is not None and not rest.asked_for and not _is_over(rest, now):
+            return self._longer(rest, now, sign)
         if sign is Sign.REFUSES and rest is None and len(row) < JOBS_IN_A_ROW:
             return None
         return self._begun(host, trouble, now, sign)
@@ -256,9 +265,14 @@ class Hosts:
         )
 
     def _asked(self, host: str, trouble: Trouble, now: float, rest: Rest | None) -> Rest:
-        seconds = (trouble.retry_after_seconds if isinstance(trouble, TryLater) else None) or 0.0
-        until = now + seconds if rest is None else max(now + seconds, rest.probe_at_seconds)
-        return Rest(host, self._clock.now(), now, trouble.message, until, reached=True, asked_for=True)
+        """Time asked for again as soon as the last one is past is one wait, with one patience."""
+        until = now + _asked_seconds(trouble)
+        if rest is not None:
+            until = max(until, rest.probe_at_seconds)
+        if rest is None or not rest.asked_for or _is_over(rest, now):
+            return Rest(host, self._clock.now(), now, trouble.message, until, reached=True, asked_for=True)
+        let_go = now - rest.began_seconds >= self._outage_patience_seconds
+        return replace(rest, reason=trouble.message, probe_at_seconds=until, probe=None, let_go=let_go)
 
     def _longer(self, rest: Rest, now: float, sign: Sign) -> Rest:
         """One more failure. Only one that came when a probe was due tells something new."""
@@ -286,7 +300,13 @@ class Hosts:
 
 
 def sign_of(trouble: Trouble) -> Sign:
-    """What a trouble says about its host. Pure; the errors that it was raised from tell a way from a refusal."""
+    """What a trouble says about the host that was asked. Pure."""
+    sign = _sign_where_it_was_met(trouble)
+    return Sign.REFUSES if trouble.beyond and sign in (Sign.UNREACHABLE, Sign.ASKS_FOR_TIME) else sign
+
+
+def _sign_where_it_was_met(trouble: Trouble) -> Sign:
+    """The errors that it was raised from tell a way from a refusal."""
     if not isinstance(trouble, TryLater) or trouble.code in _ANSWERED:
         return Sign.ANSWERS if trouble.code in _ANSWERED else Sign.NOTHING
     match trouble.code:
@@ -300,10 +320,12 @@ def sign_of(trouble: Trouble) -> Sign:
 
 
 def _is_over(rest: Rest, now: float) -> bool:
-    """Whether the next failure begins a rest of its own: the time that was asked for is past, or nobody asked long."""
-    if rest.asked_for:
-        return now >= rest.probe_at_seconds
+    """Whether the next failure begins a rest of its own: nobody asked long."""
     return now - rest.probe_at_seconds > (LET_GO_MEMORY_SECONDS if rest.let_go else QUIET_SECONDS)
+
+
+def _asked_seconds(trouble: Trouble) -> float:
+    return (trouble.retry_after_seconds if isinstance(trouble, TryLater) else None) or 0.0
 
 
 def _leads_nowhere(error: BaseException) -> bool:

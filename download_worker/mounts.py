@@ -2,7 +2,8 @@
 the disk below it, and is hidden as soon as the volume is back (FAULTS D12).
 
 Device numbers change from boot to boot, and a marker on the volume would be a file of ours among the user's models; so
-it is the path of the mount point that is remembered. A folder that lies higher up than it did has lost its volume.
+it is the path of the mount point that is remembered. A folder that lies higher up than it did has lost its volume, and
+everything below that folder with it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from download_worker.errors import Code, TryLater
-from download_worker.room import nearest_existing
+from download_worker.room import nearest_existing, storage_errors
 
 MAX_MOUNTS_BYTES = 1024**2
 
@@ -32,26 +33,47 @@ class Mounts:
         self._path = None if state is None else state / "mounts.json"
         self._lock = threading.Lock()
 
-    def check(self, folder: Path) -> None:
-        """Note where the folder lies. Raises TryLater(unmounted) where its volume is gone."""
-        if not self.is_there(folder):
-            hint = (
-                f"mount it, and the worker goes on; or, if it is to stay like this, remove its line from {self._path}"
-            )
-            raise TryLater(Code.UNMOUNTED, f"the volume that {folder} lay on is not mounted", hint=hint)
+    def check(self, *folders: Path) -> None:
+        """Note where they lie. Raises TryLater(unmounted) where the volume of one is gone or does not answer; GiveUp
+        (permission, storage) where that cannot be found out."""
+        for folder in folders:
+            with storage_errors(folder):
+                there = self._finds(folder)
+            if not there:
+                way_out = (
+                    "mount it, and the worker goes on; or, if it is to stay like this, "
+                    f"remove the lines with its mount point from {self._path}"
+                )
+                raise TryLater(Code.UNMOUNTED, f"the volume that {folder} lay on is not mounted", hint=way_out)
 
     def is_there(self, folder: Path) -> bool:
+        """Also False where its disk says nothing but errors."""
+        try:
+            return self._finds(folder)
+        except OSError:
+            return False
+
+    def _finds(self, folder: Path) -> bool:
+        """Raises OSError. A disk that hangs is asked while nobody has to wait for us."""
         if self._path is None:
             return True
+        known = _mounts_in(self._path)
+        above = [place for place in (folder, *folder.parents) if str(place) in known]
+        if any(_is_lost(place, Path(known[str(place)])) for place in above):
+            return False
+        now = str(mount_point_of(folder))
         with self._lock:
             known = _mounts_in(self._path)
-            former, now = known.get(str(folder)), mount_point_of(folder)
-            if former == str(now):
-                return True
-            if former is not None and Path(former).is_relative_to(now):
-                return False
-            _write_mounts(self._path, {**known, str(folder): str(now)})
-            return True
+            if known.get(str(folder)) != now:
+                _write_mounts(self._path, {**known, str(folder): now})
+        return True
+
+
+def _is_lost(folder: Path, former: Path) -> bool:
+    """Whether it would lie on a volume that is not mounted at its former mount point any more. A link that leads to
+    another place by now has lost nothing."""
+    place = Path(os.path.realpath(folder))
+    return place.is_relative_to(former) and not mount_point_of(place).is_relative_to(former)
 
 
 def mount_point_of(folder: Path) -> Path:

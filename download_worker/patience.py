@@ -16,6 +16,7 @@ from download_worker.jobs.job import Job
 from download_worker.jobs.moves import Move
 from download_worker.settings import Settings
 from download_worker.verifiers.verifier import Rejected
+from download_worker.volumes import was_refused_a_byte
 from download_worker.workshop import Workshop
 
 TOO_LARGE_FOR_NOW_SECONDS = 5.0
@@ -28,6 +29,14 @@ NOT_THE_SOURCE = OF_THE_VOLUME | {Code.NO_VERDICT, Code.DATABASE_BUSY, Code.STOR
 """Troubles of this machine or of the language model: the source is as good as before, and the try is not counted."""
 
 
+def is_of_the_source(trouble: Trouble, job: Job) -> bool:
+    """Whether another source may do better, and the try counts. A size that nobody but the host has told, and that does
+    not fit, is no more than its word."""
+    if trouble.code is Code.DISK_FULL:
+        return job.model_info.size is None and not was_refused_a_byte(trouble)
+    return trouble.code not in NOT_THE_SOURCE
+
+
 def answer_to(trouble: Trouble, job: Job, shop: Workshop) -> Move:
     """What room 6 is to record when there is no file: wait and try again, or FAILED with the reason."""
     if (waiting := _nobodys_fault(trouble, job, shop)) is not None:
@@ -36,7 +45,7 @@ def answer_to(trouble: Trouble, job: Job, shop: Workshop) -> Move:
     if wait_seconds is not None:
         logger.warning("{}; again in {:.0f} s", trouble.message, wait_seconds)
         until = shop.clock.now() + timedelta(seconds=wait_seconds)
-        return moves.put_off(until, str(trouble), shop.at(), refund=trouble.code in NOT_THE_SOURCE)
+        return moves.put_off(until, str(trouble), shop.at(), refund=not is_of_the_source(trouble, job))
     reason = str(trouble)
     if isinstance(trouble, TryLater):
         reason = f"{trouble.message}; given up after {job.tries} tries: retry it when that is mended"
@@ -48,6 +57,8 @@ def _nobodys_fault(trouble: Trouble, job: Job, shop: Workshop) -> Move | None:
     """Its volume is full or its host away: no try is lost, and it goes on as soon as they are back."""
     if trouble.code in OF_THE_VOLUME:
         shut = shop.volumes.refused(job, trouble)
+        if shut is None and is_of_the_source(trouble, job):
+            return None
         told, seconds = (str(trouble), _too_large_for_now(job)) if shut is None else (shut.told, shut.pause_seconds)
     elif (wait := shop.hosts.wait_of(job, trouble)) is not None:
         told, seconds = wait

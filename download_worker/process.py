@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from loguru import logger
 
-from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
+from download_worker.errors import BadRequest, Code, GiveUp, Interrupted, LostClaim, Refused, Trouble, TryLater
 from download_worker.housekeeping import leaves_nothing, tidy
 from download_worker.installers.installer import Installed
 from download_worker.jobs import moves
@@ -22,7 +22,7 @@ from download_worker.jobs.job import Job, Result, Status, Verdict
 from download_worker.jobs.moves import Move
 from download_worker.jobs.proof import proof_by_digest
 from download_worker.leash import Leash
-from download_worker.patience import NOT_THE_SOURCE, answer_to
+from download_worker.patience import answer_to, is_of_the_source
 from download_worker.room import Fetched, Room, entered, staging_for
 from download_worker.sources import host_of, in_order, is_faithful
 from download_worker.text import public_url
@@ -86,16 +86,20 @@ def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched
     """Rooms 3 and 4, led by one source after the other until one gives the right file; the others help it."""
     sources = in_order(job, room, shop.hosts)
     refuted: list[str] = []
-    for url, is_last in zip(sources, [*[False] * (len(sources) - 1), True], strict=True):
+    later: TryLater | None = None
+    for number, url in enumerate(sources, 1):
+        is_last = number == len(sources)
+        is_told = number == 1 and not job.promoting and _last_word(job) == moves.asks(url, job.attempts)
         mirrors = [other for other in sources if other != url and other not in refuted]
         try:
-            file = _fetched(job, url, mirrors, shop, room, leash)
+            file = _fetched(job, url, mirrors, shop, room, leash, is_told=is_told)
             specimen = Specimen(job_id=job.job_id, file=file, wanted=job.model_info)
             return file, prove(specimen, shop.verifiers, shop.rubric, leash)
         except TryLater as trouble:
             shop.hosts.failed(job, trouble, host_of(url))
-            if is_last or trouble.code in NOT_THE_SOURCE or is_faithful(job, url, room, shop.hosts):
+            if is_last or not is_of_the_source(trouble, job) or is_faithful(job, url, room, shop.hosts):
                 raise
+            later = trouble
             logger.warning("{} has nothing for now ({}); trying the next source", public_url(url), trouble.message)
         except Rejected as refusal:
             shop.quarantine.record(job, url, refusal, room)
@@ -103,22 +107,36 @@ def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched
                 raise
             refuted.append(url)
             logger.warning("{} gave a wrong file ({}); trying the next source", public_url(url), refusal.message)
-        except GiveUp as trouble:
-            if is_last or not trouble.elsewhere:
+        except (GiveUp, Refused, BadRequest) as trouble:
+            if (is_last and later is None) or not _speaks_for_itself(trouble):
                 raise
-            logger.warning("{} cannot help ({}); trying the next source", public_url(url), trouble.message)
+            logger.warning("{} cannot help ({})", public_url(url), trouble.message)
         if url in refuted or job.model_info.sha256 is None:
             room.empty()  # wrong, or without a digest that could tell it from another source's file
-    raise AssertionError("a job has at least one source")
+    assert later is not None, "a job has at least one source"  # noqa: S101 - for mypy
+    raise later  # whoever may help then counts for more than whoever never will
 
 
-def _fetched(job: Job, url: str, mirrors: Sequence[str], shop: Workshop, room: Room, leash: Leash) -> Fetched:
-    """Room 3. A file that is whole in the room comes back at once, and its job never leaves VERIFYING."""
+def _speaks_for_itself(trouble: Trouble) -> bool:
+    """Whether another source may still have the file: what one host does, or where its name leads, is its own."""
+    if isinstance(trouble, GiveUp):
+        return trouble.elsewhere
+    return trouble.code in (Code.REFUSED_ADDRESS, Code.BAD_URL)
+
+
+def _fetched(
+    job: Job, url: str, mirrors: Sequence[str], shop: Workshop, room: Room, leash: Leash, *, is_told: bool
+) -> Fetched:
+    """Room 3. A file that is whole in the room comes back at once, and its job never leaves VERIFYING.
+
+    `is_told`: the claim said already that this source is asked first.
+    """
     shop.rubric.foresee(job.model_info)
     staged = room.whole_file() is not None
     if not staged:
-        event = f"Downloading from {public_url(url)} (attempt {job.attempts})"
-        shop.ledger.change(job.claim, moves.downloading(event, shop.at()))
+        event = moves.asks(url, job.attempts)
+        if not is_told:
+            shop.ledger.change(job.claim, moves.downloading(event, shop.at()))
         logger.info("{}", event)
     inspect = shop.inspect(job.model_info.expected_filename)
     file = shop.fetcher.fetch(url, mirrors, job.model_info, room, leash, inspect)
@@ -128,6 +146,10 @@ def _fetched(job: Job, url: str, mirrors: Sequence[str], shop: Workshop, room: R
     event = f"Verifying {file.size} bytes, SHA-256 {file.sha256}"
     shop.ledger.change(job.claim, moves.verifying(event, file.size, shop.at()))
     return file
+
+
+def _last_word(job: Job) -> str:
+    return job.history[-1].event if job.history else ""
 
 
 def _as_promised(job: Job) -> Job:

@@ -37,7 +37,14 @@ COPY_BYTES = 1024 * 1024
 COPY_SUFFIX = ".new"
 GONE_SUFFIX = ".gone"
 LOCK_SECONDS = 2.0
-_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+OUT_OF_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_AWAY = frozenset(
+    {
+        *(errno.ENOTCONN, errno.ETIMEDOUT, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENODEV),
+        *(getattr(errno, name, errno.ENODEV) for name in ("ESTALE", "EHOSTDOWN", "EREMOTEIO", "ENOMEDIUM")),
+    }
+)
+"""What the disk of another machine says when the way to it is lost, and one that was unplugged."""
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -115,7 +122,8 @@ class Journal:
         orderly = edges == sorted(edges) and all(
             start < end and 0 <= giver < len(self.versions) for start, end, giver in self.durable
         )
-        return orderly and (not self.whole or self.durable_bytes == self.total == size)
+        within = self.total is None or not self.durable or self.durable[-1].end <= self.total
+        return orderly and within and (not self.whole or self.durable_bytes == self.total == size)
 
 
 # A journal of version 0.1 counted its durable bytes and knew one source. It is not believed: such a file starts anew.
@@ -227,7 +235,10 @@ def staging_for(target: Path, home_staging: Path, models_root: Path) -> Path:
 
 
 def nearest_existing(path: Path) -> Path:
+    """Raises OSError where nothing of it is there: a drive that was unplugged, on Windows."""
     while not path.exists():
+        if path == path.parent:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(path))
         path = path.parent
     return path
 
@@ -372,18 +383,24 @@ def _ignore_missing(
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Translate what a disk says: full, or too busy, is for later; forbidden and broken are for a person.
+    """Translate what a disk says: full, away or too busy is for later; forbidden and broken are for a person.
 
     Raises:
-        TryLater: disk_full; storage, when too many files are open. GiveUp: permission, storage.
+        TryLater: disk_full; unmounted; storage, when too many files are open. GiveUp: permission, storage.
     """
     try:
         yield
     except PermissionError as error:
         raise GiveUp(Code.PERMISSION, f"not allowed to write {error.filename or path}") from error
     except OSError as error:
-        if error.errno in _OUT_OF_SPACE:
+        if error.errno in OUT_OF_SPACE:
             raise TryLater(Code.DISK_FULL, f"no space left on the volume of {path}") from error
+        if error.errno in _AWAY:
+            raise TryLater(Code.UNMOUNTED, f"the volume of {path} is away: {error.strerror or error}") from error
+        if error.errno == errno.EFBIG:
+            message = f"no file as large as {path} may be is taken by its file system, or by a limit of the worker"
+            hint = "put the models on another file system than FAT, or raise the limit (ulimit -f); then retry the job"
+            raise GiveUp(Code.STORAGE, message, hint=hint) from error
         if error.errno in _OUT_OF_DESCRIPTORS:
             message = f"too many files are open to go on with {path}"
             raise TryLater(Code.STORAGE, message, hint="raise the worker's limit of open files (ulimit -n)") from error

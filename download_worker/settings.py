@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     ] = 10_000.0
     min_speed_window_seconds: Annotated[float, Field(gt=0, description="so long a source may be that slow")] = 300.0
     connections_per_file: Annotated[
-        int, Field(ge=1, le=16, description="at once, and only while more of them are faster")
+        int, Field(ge=1, le=32, description="at once, and only while more of them are faster")
     ] = 16
     connections_per_host: Annotated[int, Field(ge=1, le=64, description="at once, over all jobs of a worker")] = 32
     checkpoint_bytes: Annotated[int, Field(ge=4096, description="a crash costs at most this much")] = 16 * 1024 * 1024

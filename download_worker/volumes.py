@@ -9,7 +9,6 @@ Volumes are told apart by `st_dev` while the process runs; over reboots that num
 
 from __future__ import annotations
 
-import errno
 import shutil
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from download_worker.jobs.job import Job, JobId
 from download_worker.jobs.places import FOLDERS, canonical_folder
 from download_worker.leash import Leash
 from download_worker.mounts import Mounts
-from download_worker.room import nearest_existing
+from download_worker.room import OUT_OF_SPACE, nearest_existing
 
 RESERVE_BYTES = 256 * 1024**2
 LOOK_SECONDS = 5.0
@@ -39,7 +38,8 @@ ROOM_BYTES = 64 * 1024**2
 """A full volume is not full any more when there is so much beside the reserve, or all that its job still needs."""
 PROBE_BYTES = 1024**2
 MAX_CAUSES = 16
-_REFUSALS = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+LOOK_PATIENCE_SECONDS = 0.5
+"""A disk that does not answer within so long is hung (D10): the others do not wait for it, and it stays shut."""
 
 FreeBytes = Callable[[Path], int]
 
@@ -56,11 +56,13 @@ class Shut:
     look_at_seconds: float
     pause_seconds: float
     mounts: bool = False
+    way_out: str = ""
 
     @property
     def told(self) -> str:
         what = "it is not mounted" if self.mounts else f"the volume of {self.folder} is full"
-        return f"{self.reason}; {what} since {iso(self.since)}, and is looked at every few seconds"
+        told = f"{self.reason}; {what} since {iso(self.since)}, and is looked at every few seconds"
+        return f"{told}; {self.way_out}" if self.mounts else told
 
 
 @dataclass(eq=False)
@@ -99,7 +101,8 @@ class Disks:
 
 
 class Volumes:
-    """Thread-safe. Counts the jobs of this process; what others have taken is not free any more."""
+    """Thread-safe. Counts the jobs of this process; what others have taken is not free any more. No disk is asked while
+    somebody else would have to wait for the answer: it may never come."""
 
     def __init__(
         self,
@@ -113,7 +116,8 @@ class Volumes:
         self._mounts = mounts or Mounts(None)
         self._reserve_bytes = reserve_bytes
         self._disks = disks
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._looking: set[str] = set()
         self._running: dict[JobId, _Running] = {}
         self._shut: dict[str, Shut] = {}
         self._former: dict[int, Shut] = {}
@@ -130,7 +134,7 @@ class Volumes:
 
     def check_mounted(self, job: Job) -> None:
         """Before a folder is made anywhere. Raises TryLater(unmounted)."""
-        self._mounts.check(model_folder(job))
+        self._mounts.check(job.models_root, model_folder(job))
 
     def check_room(self, job: Job, part: Path) -> None:
         """Before anything is asked for, where the size of the file is known. `part` may hold some of it already.
@@ -142,8 +146,8 @@ class Volumes:
         missing = max(0, size - _allocated_bytes(part))
         with self._lock:
             running = self._running.get(job.job_id)
-            turn = sys.maxsize if running is None else running.turn
-            free = self._free_beside_others(part.parent, self._volume_of(part.parent), turn)
+        turn = sys.maxsize if running is None else running.turn
+        free = self._free_beside_others(part.parent, self._volume_of(part.parent), turn)
         if missing and free is not None and free < missing + self._reserve_bytes:
             beside = f"a reserve of {self._reserve_bytes} and what running jobs still need"
             message = (
@@ -159,11 +163,11 @@ class Volumes:
         volume, job_id = self._disks.volume_of(folder), JobId(folder.parent.name)
         with self._lock:
             running = self._running.get(job_id)
-            if running is None:
-                return self._disks.free_bytes(folder) - self._taken_bytes(volume, sys.maxsize)
-            if running.part is None:
+            if running is not None and running.part is None:
                 running.volume, running.part, running.turn = volume, folder / "part", next(self._turns)
-            return self._disks.free_bytes(folder) - self._taken_bytes(volume, running.turn) + running.empty_bytes
+        if running is None:
+            return self._disks.free_bytes(folder) - self._taken_bytes(volume, sys.maxsize)
+        return self._disks.free_bytes(folder) - self._taken_bytes(volume, running.turn) + running.empty_bytes
 
     def refused(self, job: Job, trouble: Trouble) -> Shut | None:
         """A job met disk_full or unmounted: what its volume's jobs wait in. None: only this one does not fit."""
@@ -176,26 +180,25 @@ class Volumes:
             self._folders[str(folder)] = volume
             if (shut := self._shut.get(key)) is not None:
                 return shut
-            if not mounts and not _was_refused_a_byte(trouble) and self._has_room(folder, volume, PROBE_BYTES):
-                return None
+        if not mounts and not was_refused_a_byte(trouble) and self._has_room(folder, volume, PROBE_BYTES):
+            return None
+        with self._lock:
             former = self._former.get(volume)
             again = former is not None and now - former.look_at_seconds < LOOK_CAP_SECONDS
             pause = min(LOOK_CAP_SECONDS, former.pause_seconds * 2) if again and former else LOOK_SECONDS
             shut = Shut(
                 *(volume, folder, self._clock.now(), trouble.message, room, now + pause, pause),
                 mounts=mounts,
+                way_out=trouble.hint,
             )
-            self._shut[key] = shut
+            shut = self._shut.setdefault(key, shut)  # another job may have been quicker
         logger.warning("{}; its jobs go on by themselves when that has changed", shut.told)
         return shut
 
     def shut_folders(self) -> frozenset[str]:
         """Model folders of which no job is to be claimed now. Looks at what is due to be looked at."""
-        now = self._seconds()
+        self._look_at_due()
         with self._lock:
-            for key, shut in list(self._shut.items()):
-                if now >= shut.look_at_seconds:
-                    self._look(key, shut, now)
             full = {shut.volume for shut in self._shut.values() if not shut.mounts}
             missing = {str(shut.folder) for shut in self._shut.values() if shut.mounts}
             return frozenset(f for f, volume in self._folders.items() if volume in full or f in missing)
@@ -210,16 +213,38 @@ class Volumes:
         with self._lock:
             return dict(self._shut)
 
-    def _look(self, key: str, shut: Shut, now: float) -> None:
+    def _look_at_due(self) -> None:
+        """Each in a thread of its own: one that hangs stays behind with its disk, and is not asked a second time."""
+        now = self._seconds()
+        with self._lock:
+            due = [key for key, shut in self._shut.items() if now >= shut.look_at_seconds and key not in self._looking]
+            for key in due:
+                self._shut[key] = replace(self._shut[key], look_at_seconds=now + self._shut[key].pause_seconds)
+            self._looking.update(due)
+        looks = [threading.Thread(target=self._look, args=(key,), name="look-at-volume", daemon=True) for key in due]
+        with suppress(RuntimeError):  # the system gives no more threads: the next time is soon enough
+            for look in looks:
+                look.start()
+        for key, look in zip(due, looks, strict=True):
+            if look.ident is None:
+                with self._lock:
+                    self._looking.discard(key)
+            else:
+                look.join(LOOK_PATIENCE_SECONDS)
+
+    def _look(self, key: str) -> None:
+        with self._lock:
+            shut = self._shut[key]
         if shut.mounts:
             again = self._mounts.is_there(shut.folder)
         else:
             again = self._has_room(shut.folder, shut.volume, shut.room_bytes)
-        if not again:
-            self._shut[key] = replace(shut, look_at_seconds=now + shut.pause_seconds)
-            return
-        del self._shut[key]
-        self._former[shut.volume] = replace(shut, look_at_seconds=now)
+        with self._lock:
+            self._looking.discard(key)
+            if not again:
+                return
+            del self._shut[key]
+            self._former[shut.volume] = replace(shut, look_at_seconds=self._seconds())
         logger.info("the volume of {} is {} again: its jobs go on", shut.folder, "there" if shut.mounts else "free")
 
     def _has_room(self, folder: Path, volume: int, n_bytes: int) -> bool:
@@ -236,7 +261,8 @@ class Volumes:
 
     def _taken_bytes(self, volume: int, turn: int) -> int:
         """What jobs need that asked before this turn. Two that ask at once must not give way to each other for ever."""
-        before = (running for running in self._running.values() if running.turn < turn)
+        with self._lock:
+            before = [running for running in self._running.values() if running.turn < turn]
         return sum(running.needed_bytes for running in before if running.volume == volume)
 
     def _volume_of(self, folder: Path) -> int:
@@ -274,11 +300,11 @@ def _takes_bytes(folder: Path) -> bool:
     return True
 
 
-def _was_refused_a_byte(trouble: Trouble) -> bool:
+def was_refused_a_byte(trouble: Trouble) -> bool:
     """Whether the operating system said so, and not our own account."""
     cause: BaseException | None = trouble
     for _ in range(MAX_CAUSES):
         cause = cause.__cause__ if cause is not None else None
-        if isinstance(cause, OSError) and cause.errno in _REFUSALS:
+        if isinstance(cause, OSError) and cause.errno in OUT_OF_SPACE:
             return True
     return False

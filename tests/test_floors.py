@@ -32,7 +32,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("download_worker.leash", "download_worker.owners", "download_worker.room"), 4),
     **dict.fromkeys(("download_worker.jobs.moves", "download_worker.jobs.proof", "download_worker.jobs.tables"), 4),
     "download_worker.traffic": 4,
-    **dict.fromkeys(("download_worker.jobs.ledger", "download_worker.jobs.bell"), 5),
+    **dict.fromkeys(("download_worker.jobs.ledger", "download_worker.jobs.bell", "download_worker.jobs.statements"), 5),
     **dict.fromkeys(("download_worker.jobs.queue_folder", "download_worker.migrations", "download_worker.web"), 5),
     **dict.fromkeys(("download_worker.fetchers.fetcher", "download_worker.quarantine"), 5),
     **dict.fromkeys(("download_worker.pace", "download_worker.mounts"), 5),
@@ -105,6 +105,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": (
         *("download_worker.database", "download_worker.migrations"),
         *("download_worker.jobs.tables", "download_worker.jobs.sql_ledger", "download_worker.jobs.rows"),
+        "download_worker.jobs.statements",
     ),
     "requests": ("download_worker.web",),
     "xxhash": ("download_worker.fetchers.http.hashing",),

@@ -23,8 +23,8 @@ from download_worker.errors import BadRequest, Code, IllegalMove, Interrupted, L
 from download_worker.housekeeping import clear_up, leaves_nothing, tidy
 from download_worker.jobs import moves
 from download_worker.jobs.bell import Bell
-from download_worker.jobs.job import Claim, Job, Lease, Status, WorkerId
-from download_worker.jobs.ledger import Bars, Beat, Holding, Order, Waiting
+from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
+from download_worker.jobs.ledger import Bars, Beat, Holding, Order
 from download_worker.jobs.moves import Move
 from download_worker.leash import Leash
 from download_worker.owners import Owners
@@ -78,6 +78,7 @@ class LocalEngine:
         self._clear_up_at = 0.0
         self._failures = 0
         self._unrecorded: set[Claim] = set()
+        self._had_their_way: set[JobId] = set()
         self._hosts = shop.hosts
         self._volumes = shop.volumes
         self._hosts.listen(bell.wake)
@@ -179,6 +180,8 @@ class LocalEngine:
     def _count(self, job: Job) -> None:
         with self._lock:
             self._failures += job.status is Status.FAILED
+            if not job.live:
+                self._had_their_way.discard(job.job_id)
 
     def _listen(self) -> None:
         for ring in self._bell.heard():
@@ -202,8 +205,20 @@ class LocalEngine:
                 self._hands[job.claim] = hand
             self._hosts.begun(job)
             self._volumes.begun(job, hand.leash)
-            # A daemon, so that a thread stuck in a connect cannot keep the process from ending.
-            threading.Thread(target=self._work, args=(hand,), name=f"job-{job.job_id[:8]}", daemon=True).start()
+            self._start(hand)
+
+    def _start(self, hand: Hand) -> None:
+        """Raises TryLater where the system gives no more threads; the job is taken back soon, and loses no try."""
+        # A daemon, so that a thread stuck in a connect cannot keep the process from ending.
+        thread = threading.Thread(target=self._work, args=(hand,), name=f"job-{hand.job.job_id[:8]}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._leave(hand)
+            with self._lock:
+                self._unrecorded.add(hand.job.claim)
+            hint = "raise the limit of processes (ulimit -u), or lower `jobs`"
+            raise TryLater(Code.STORAGE, "the system gives no more threads", hint=hint) from error
 
     def _bars(self) -> tuple[Bars, bool]:
         """What no job is claimed behind now, and whether all places are taken."""
@@ -214,23 +229,33 @@ class LocalEngine:
         return Bars(full, self._hosts.resting(), self._volumes.shut_folders()), busy.total() >= settings.jobs
 
     def _make_way(self, bars: Bars, *, all_busy: bool) -> None:
-        """Where the next job in line is more urgent than one that has its place, that one goes back into the line."""
+        """Where the next job in line is more urgent than one that has its place, that one goes back into the line.
+
+        Once for each: what did not stay in the place that was made for it (its disk is full, the language model silent)
+        would throw the others out again and again, and waits for a place from then on.
+        """
         with self._lock:
             hands = list(self._hands.values())
         nobody_waits = not all_busy and not bars.full_hosts
         if nobody_waits or not hands or any(hand.order is not Order.GO_ON for hand in hands):
             return  # a place becomes free already: first see who takes it
-        waiting = self._shop.ledger.next_in_line(self._now(), bars._replace(full_hosts=frozenset()))
-        if waiting is None:
+        standing = {holding.claim: holding for holding in self._shop.ledger.holdings()}
+        able = [hand for hand in hands if (held := standing.get(hand.job.claim)) and held.status is Status.DOWNLOADING]
+        if not able:
+            return  # those that are nearly done do not
+        lowest = min(standing[hand.job.claim].priority for hand in able)
+        waiting = self._shop.ledger.next_in_line(self._now(), bars._replace(full_hosts=frozenset()), above=lowest)
+        if waiting is None or waiting.job_id in self._had_their_way:
             return
         if waiting.host in bars.full_hosts or not all_busy:
-            hands = [hand for hand in hands if hand.job.model_info.host == waiting.host]
-        standing = [(self._shop.ledger.get(hand.job.job_id), hand) for hand in hands]
-        lower = [(job.priority, -place) for place, (job, _) in enumerate(standing) if _gives_way(job, waiting)]
+            able = [hand for hand in able if hand.job.model_info.host == waiting.host]
+        lower = [(standing[hand.job.claim].priority, -place) for place, hand in enumerate(able)]
+        lower = [(priority, place) for priority, place in lower if priority < waiting.priority]
         if lower:
             _, place = min(lower)  # of equals the one that began last
-            logger.info("job {} makes way for one of priority {}", standing[-place][0].job_id, waiting.priority)
-            standing[-place][1].pull(Order.MAKE_WAY)
+            logger.info("job {} makes way for one of priority {}", able[-place].job.job_id, waiting.priority)
+            self._had_their_way.add(waiting.job_id)
+            able[-place].pull(Order.MAKE_WAY)
 
     def _lighten(self, trouble: Trouble) -> None:
         """Where the ledger's own volume is full, its ballast goes, and comes back when there is room again."""
@@ -254,11 +279,14 @@ class LocalEngine:
         except (Trouble, IllegalMove) as error:
             logger.error("job {} could not be recorded: {}", hand.job.job_id, error)
         finally:
-            self._hosts.ended(hand.job)
-            self._volumes.ended(hand.job)
-            with self._lock:
-                self._hands.pop(hand.job.claim, None)
+            self._leave(hand)
             self._bell.wake()
+
+    def _leave(self, hand: Hand) -> None:
+        self._hosts.ended(hand.job)
+        self._volumes.ended(hand.job)
+        with self._lock:
+            self._hands.pop(hand.job.claim, None)
 
     def _keep_for_later(self, hand: Hand, trouble: TryLater) -> None:
         """The ledger could not be written (its disk is full, say): nothing is lost, and it is no fault of the job."""
@@ -351,8 +379,3 @@ class LocalEngine:
 
     def _lease(self) -> Lease:
         return Lease.starting(self._shop.clock.steady(), self._shop.settings.lease_seconds)
-
-
-def _gives_way(job: Job, waiting: Waiting) -> bool:
-    """One that is nearly done, or of the same priority, does not."""
-    return job.status is Status.DOWNLOADING and job.priority < waiting.priority

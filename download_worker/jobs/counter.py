@@ -34,8 +34,9 @@ Number = TypeVar("Number", int, float)
 CheckUrl = Callable[[str], None]
 """Raises BadRequest(bad_url) when it is malformed, Refused when policy says no; looks up no name."""
 
-CheckFolder = Callable[[Path], None]
-"""Notes where this model folder lies; raises TryLater(unmounted) when the volume is gone that it lay on."""
+CheckFolders = Callable[[Path, Path], None]
+"""Notes where the models root and the model folder lie; raises TryLater(unmounted) when the volume is gone that one of
+them lay on."""
 
 
 class Counter:
@@ -45,20 +46,20 @@ class Counter:
         bell: Bell,
         clock: Clock,
         check_url: CheckUrl,
-        check_folder: CheckFolder = lambda folder: None,
+        check_folders: CheckFolders = lambda root, folder: None,
     ) -> None:
         self._ledger = ledger
         self._bell = bell
         self._clock = clock
         self._check_url = check_url
-        self._check_folder = check_folder
+        self._check_folders = check_folders
 
     def submit(self, info: ModelInfo, models_root: Path, *, priority: int = 0) -> Added:
         """Hand in a job. A live job for the same target, or the right file in place, is answered as it stands.
 
         Raises:
             Refused: unsafe_name, unknown_folder, refused_address. BadRequest: bad_url, bad_digest.
-            TryLater: unmounted.
+            TryLater: unmounted. GiveUp: permission, storage: its folders cannot be looked at.
         """
         at = iso(self._clock.now())
         job = Job(
@@ -71,7 +72,7 @@ class Counter:
             progress=Progress(total=info.size),
             models_root=models_root.absolute(),
         )
-        self._check_folder(job.models_root / FOLDERS[job.model_info.model_type])
+        self._check_folders(job.models_root, job.models_root / FOLDERS[job.model_info.model_type])
         if (done := self._already_there(job)) is not None:
             return done
         added = self._ledger.add(job)

@@ -33,10 +33,12 @@ class Beat(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """A job that somebody owns, as far as `reclaim` needs to know it."""
+    """A job that somebody owns, as far as it must be known whether that owner lives, and whether it has to make way."""
 
     claim: Claim
     lease: Lease
+    status: Status
+    priority: int
 
 
 class Added(NamedTuple):
@@ -64,6 +66,7 @@ class Waiting(NamedTuple):
 
     priority: int
     host: str
+    job_id: JobId
 
 
 class Pieces(NamedTuple):
@@ -104,8 +107,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def next_in_line(self, now: datetime, bars: Bars = NO_BARS) -> Waiting | None:
-        """The job that `claim` would take."""
+    def next_in_line(self, now: datetime, bars: Bars = NO_BARS, *, above: int | None = None) -> Waiting | None:
+        """The job that `claim` would take; only if its priority is `above` that."""
         ...
 
     def change(self, claim: Claim, move: Move) -> Job:
@@ -187,11 +190,16 @@ def hosts_of(info: ModelInfo) -> tuple[str, ...]:
     return tuple(dict.fromkeys([info.host, *filter(None, map(_host_of, info.mirrors))]))
 
 
+def hosts_asked_by(job: Job) -> tuple[str, ...]:
+    """Nobody is asked for a file that is whole in its room: its host is a name that none has."""
+    return ("",) if job.status is Status.VERIFYING else hosts_of(job.model_info)
+
+
 def is_barred(job: Job, bars: Bars) -> bool:
     """The rule that every claim follows."""
     if bars.shut_folders and str(job.target).startswith(tuple(folder + os.sep for folder in bars.shut_folders)):
         return True
-    return bool(bars.full_hosts or bars.resting_hosts) and are_barred(hosts_of(job.model_info), bars)
+    return bool(bars.full_hosts or bars.resting_hosts) and are_barred(hosts_asked_by(job), bars)
 
 
 def are_barred(hosts: Sequence[str], bars: Bars) -> bool:

@@ -22,6 +22,7 @@ from download_worker.jobs.ledger import (
     Pieces,
     Question,
     Waiting,
+    hosts_asked_by,
     is_barred,
     order_for,
 )
@@ -48,10 +49,12 @@ class MemoryLedger:
             first = self._first(now, bars)
             return None if first is None else self._replace(moves.claimed(first, worker, lease, iso(now)))
 
-    def next_in_line(self, now: datetime, bars: Bars = NO_BARS) -> Waiting | None:
+    def next_in_line(self, now: datetime, bars: Bars = NO_BARS, *, above: int | None = None) -> Waiting | None:
         with self._lock:
             first = self._first(now, bars)
-        return None if first is None else Waiting(first.priority, first.model_info.host)
+        if first is None or (above is not None and first.priority <= above):
+            return None
+        return Waiting(first.priority, hosts_asked_by(first)[0], first.job_id)
 
     def change(self, claim: Claim, move: Move) -> Job:
         with self._lock:
@@ -86,7 +89,8 @@ class MemoryLedger:
 
     def holdings(self) -> Sequence[Holding]:
         with self._lock:
-            return [Holding(job.claim, job.lease) for job in self._jobs.values() if job.worker and job.lease]
+            owned = [job for job in self._jobs.values() if job.worker and job.lease]
+            return [Holding(job.claim, job.lease, job.status, job.priority) for job in owned if job.lease]
 
     def get(self, job_id: JobId) -> Job:
         with self._lock:

@@ -26,7 +26,7 @@ from download_worker.jobs.job import (
     WorkerId,
     check_move,
 )
-from download_worker.text import safe_text
+from download_worker.text import public_url, safe_text
 
 Move = Callable[[Job], Job]
 
@@ -43,19 +43,27 @@ def backoff_seconds(
 
 
 def claimed(job: Job, worker: WorkerId, lease: Lease, at: str) -> Job:
-    """PENDING → DOWNLOADING; a job that waits in VERIFYING stays there. The attempt counts before the try."""
-    status = Status.VERIFYING if job.status is Status.VERIFYING else Status.DOWNLOADING
+    """PENDING → DOWNLOADING; a job that waits in VERIFYING stays there. The attempt counts before the try.
+
+    A download begins at the first source: said at once, that costs no write of its own (see `asks`).
+    """
+    verifying = job.status is Status.VERIFYING
     return _moved(
         job,
         at,
-        None,
-        status=status,
+        None if verifying else asks(job.model_info.download_url, job.attempts + 1),
+        status=Status.VERIFYING if verifying else Status.DOWNLOADING,
         worker=worker,
         lease=lease,
         attempts=job.attempts + 1,
         tries=job.tries + 1,
         not_before=None,
     )
+
+
+def asks(url: str, attempt: int) -> str:
+    """The event that tells where the file is to come from."""
+    return f"Downloading from {public_url(url)} (attempt {attempt})"
 
 
 def downloading(event: str, at: str) -> Move:

@@ -11,26 +11,41 @@ from loguru import logger
 from sqlalchemy import Connection, Row, Select, select, update
 
 from download_worker.errors import Code
-from download_worker.jobs.job import LIVE, Job, Lease, Status
-from download_worker.jobs.ledger import hosts_of
-from download_worker.jobs.tables import jobs, tallies
+from download_worker.jobs.job import LIVE, Job, Lease, Progress, Status
+from download_worker.jobs.ledger import hosts_asked_by
+from download_worker.jobs.tables import JOB_FIELDS, jobs, tallies
 
-JOB_FIELDS = [column for column in jobs.c if column.name not in {"seq", "target", "host", "haystack", "ended_at"}]
-_CARRIED = ("model_info", "history", "progress", "result")
+_CHANGING = {"history", "result"}
+_ASKING = {"source", "retries", "trouble"}
 
 
 def row_of(job: Job) -> dict[str, Any]:
-    """By column. `host` names all hosts, so that a claim can pass over jobs of which every host rests."""
+    """By column."""
     info = job.model_info
-    document = job.model_dump(mode="json", include=set(_CARRIED))
     return {
-        **document,
         "job_id": job.job_id,
-        "status": job.status,
         "machine": job.machine,
         "target": str(job.target),
-        "host": " ".join(hosts_of(info)),
         "haystack": f"{info.expected_filename} {info.model_type} {info.host}".lower(),
+        "added_at": job.added_at,
+        "kind": job.kind,
+        "models_root": str(job.models_root),
+        "model_info": info.model_dump(mode="json"),
+        **changes_of(job),
+    }
+
+
+def changes_of(job: Job) -> dict[str, Any]:
+    """By column, what a move may change: not what the job is for.
+
+    `host` names all hosts that will be asked, so that a claim can pass over jobs of which every host rests; a worker of the first release,
+    which may write to the same ledger, names only one.
+    """
+    return {
+        "host": " ".join(hosts_asked_by(job)),
+        **job.model_dump(mode="json", include=_CHANGING),
+        **progress_of(job.progress),
+        "status": job.status,
         "priority": job.priority,
         "not_before": job.not_before,
         "paused": job.paused,
@@ -40,16 +55,24 @@ def row_of(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "tries": job.tries,
         "lease": job.lease,
-        "added_at": job.added_at,
         "ended_at": None if job.live else job.history[-1].timestamp,
-        "kind": job.kind,
-        "models_root": str(job.models_root),
+    }
+
+
+def progress_of(progress: Progress) -> dict[str, Any]:
+    """By column. A worker of the first release takes a progress with more keys than it knows for a damaged row."""
+    return {
+        "progress": progress.model_dump(mode="json", exclude=_ASKING),
+        "asking": progress.model_dump(mode="json", include=_ASKING, exclude_defaults=True) or None,
     }
 
 
 def job_of(row: Row[Any]) -> Job:
     """From a row of `JOB_FIELDS`. Raises ValueError when it is damaged."""
     values = dict(row._mapping)
+    asking = values.pop("asking")
+    if isinstance(asking, dict) and isinstance(values["progress"], dict):
+        values["progress"] = {**values["progress"], **asking}
     if values["lease"] is not None:
         values["lease"] = Lease(*values["lease"])
     return Job.model_validate(values)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, TextClause, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import Column, Connection, Engine, Row, Select, TextClause, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from download_worker.anchor import Anchor
 from download_worker.clock import iso
-from download_worker.database import file_of, reading, snapshot, writing
-from download_worker.errors import BadRequest, Code, LostClaim
+from download_worker.database import BUSY_TIMEOUT_SECONDS, file_of, reading, snapshot, writing
+from download_worker.errors import BadRequest, Code, LostClaim, TryLater
+from download_worker.jobs import moves, statements
 from download_worker.jobs.job import LIVE as LIVE_STATUSES
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import (
@@ -33,14 +35,13 @@ from download_worker.jobs.ledger import (
     order_for,
 )
 from download_worker.jobs.moves import MAX_WAIT, Move
-from download_worker.jobs.rows import JOB_FIELDS, fail_damaged, job_of, read_jobs, row_of, tally, whole_job
+from download_worker.jobs.rows import changes_of, fail_damaged, job_of, progress_of, read_jobs, row_of, tally, whole_job
 from download_worker.jobs.tables import (
-    CLAIMABLE,
     ENDED,
+    JOB_FIELDS,
     LIVE,
     OWNED,
     QUEUE_PAUSED,
-    TIMED,
     WAITING,
     flags,
     jobs,
@@ -48,6 +49,11 @@ from download_worker.jobs.tables import (
 )
 from download_worker.jobs.tables import pieces as pieces_table
 
+MOST_WRITERS = 64
+"""Of this process at once, where the database has several."""
+HOSTS_PER_LOOK = 500
+MOST_BARRED = 10_000
+"""Combinations of hosts that a claim passes over; SQLite takes three times as many in one question."""
 VOID = ("", 0.0, 0.0)
 """A lease that nothing holds: the row of an owner that was edited by hand."""
 
@@ -56,13 +62,14 @@ class SqlLedger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._anchor = Anchor(file_of(engine))
+        self._writer = threading.Semaphore(1 if file_of(engine) is not None else MOST_WRITERS)
 
     def add(self, job: Job) -> Added:
         try:
             with self._writing() as connection:
                 if (standing := _live_for(connection, job)) is not None:
                     return Added(standing, deduplicated=True)
-                connection.execute(jobs.insert().values(row_of(job)))
+                connection.execute(statements.ADD, row_of(job))
                 tally(connection, job.status, 1)
                 return Added(job, deduplicated=False)
         except IntegrityError:  # PostgreSQL: another transaction was quicker; SQLite has one writer
@@ -74,31 +81,19 @@ class SqlLedger:
 
     def claim(self, worker: WorkerId, lease: Lease, now: datetime, bars: Bars = NO_BARS) -> Job | None:
         with self._writing() as connection:
-            _wake_the_due(connection, now)
-            first = _first(connection, bars, jobs.c.seq).with_for_update(skip_locked=True)
-            taken = (
-                update(jobs)
-                .where(jobs.c.seq == first.scalar_subquery(), jobs.c.worker.is_(None))
-                .values(
-                    status=case((jobs.c.status == Status.VERIFYING, Status.VERIFYING), else_=Status.DOWNLOADING),
-                    worker=worker,
-                    lease=lease,
-                    attempts=jobs.c.attempts + 1,
-                    tries=jobs.c.tries + 1,
-                )
-                .returning(jobs.c.seq)
-            )
-            while (seq := connection.execute(taken).scalar_one_or_none()) is not None:
-                if (job := whole_job(connection, seq)) is not None:
-                    return job
-                fail_damaged(connection, seq, iso(now))
-        return None
+            connection.execute(statements.WAKE_THE_DUE, _times(now))
+            job = _next(connection, bars, iso(now))
+            return None if job is None else _replace(connection, job, moves.claimed(job, worker, lease, iso(now)))
 
-    def next_in_line(self, now: datetime, bars: Bars = NO_BARS) -> Waiting | None:
-        with self._writing() as connection:
-            _wake_the_due(connection, now)
-            row = connection.execute(_first(connection, bars, jobs.c.priority, jobs.c.host)).one_or_none()
-        return None if row is None else Waiting(row.priority, row.host.partition(" ")[0])
+    def next_in_line(self, now: datetime, bars: Bars = NO_BARS, *, above: int | None = None) -> Waiting | None:
+        with reading(self._engine) as connection:
+            due = connection.execute(statements.ANY_DUE, _times(now)).first() is not None
+        if due:
+            with self._writing() as connection:
+                connection.execute(statements.WAKE_THE_DUE, _times(now))
+        with reading(self._engine) as connection:
+            row = _first(connection, bars, jobs.c.priority, jobs.c.host, jobs.c.job_id, above=above)
+        return None if row is None else Waiting(row.priority, row.host.partition(" ")[0], JobId(row.job_id))
 
     def change(self, claim: Claim, move: Move) -> Job:
         with self._writing() as connection:
@@ -133,26 +128,24 @@ class SqlLedger:
         orders = {}
         with self._writing() as connection:
             for claim, progress in beats:
-                row = connection.execute(
-                    update(jobs)
-                    .where(
-                        jobs.c.job_id == claim.job_id,
-                        jobs.c.worker == claim.worker,
-                        jobs.c.attempts == claim.attempts,
-                    )
-                    .values(lease=lease, progress=progress.model_dump(mode="json"))
-                    .returning(jobs.c.cancel_requested, jobs.c.paused)
-                ).one_or_none()
+                who = {"of": claim.job_id, "by": claim.worker, "fence": claim.attempts}
+                told = {"lease": lease, **progress_of(progress)}
+                row = connection.execute(statements.BEAT, who | told).one_or_none()
                 paused = row is not None and (row.paused or _queue_paused(connection))
                 orders[claim.job_id] = order_for(row is not None, row is not None and row.cancel_requested, paused)
         return orders
 
     def holdings(self) -> Sequence[Holding]:
-        columns = (jobs.c.job_id, jobs.c.worker, jobs.c.attempts, jobs.c.lease)
         with reading(self._engine) as connection:
-            rows = connection.execute(select(*columns).where(OWNED)).all()
+            rows = connection.execute(statements.HOLDINGS).all()
         return [
-            Holding(Claim(JobId(r.job_id), WorkerId(r.worker), r.attempts), Lease(*(r.lease or VOID))) for r in rows
+            Holding(
+                Claim(JobId(r.job_id), WorkerId(r.worker), r.attempts),
+                Lease(*(r.lease or VOID)),
+                Status(r.status),
+                r.priority,
+            )
+            for r in rows
         ]
 
     def get(self, job_id: JobId) -> Job:
@@ -194,7 +187,8 @@ class SqlLedger:
 
     def unfinished(self) -> int:
         with reading(self._engine) as connection:
-            return connection.execute(select(func.count()).select_from(jobs).where(LIVE, ~jobs.c.paused)).scalar_one()
+            unfinished: int = connection.execute(statements.UNFINISHED).scalar_one()
+        return unfinished
 
     def has_live_jobs(self) -> bool:
         with reading(self._engine) as connection:
@@ -212,12 +206,12 @@ class SqlLedger:
 
     def next_due(self) -> datetime | None:
         with reading(self._engine) as connection:
-            first = connection.execute(select(func.min(jobs.c.not_before)).where(TIMED, ~jobs.c.paused)).scalar_one()
+            first = connection.execute(statements.NEXT_DUE).scalar_one()
         return None if first is None else datetime.fromisoformat(first)
 
     def pause_queue(self, pause: bool) -> None:
         with self._writing() as connection:
-            connection.execute(delete(flags).where(flags.c.name == QUEUE_PAUSED))
+            connection.execute(statements.LET_QUEUE_GO_ON)
             if pause:
                 connection.execute(flags.insert().values(name=QUEUE_PAUSED))
 
@@ -254,42 +248,73 @@ class SqlLedger:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """As `writing`. Raises LedgerLost also when the file went away only meanwhile."""
-        self._anchor.check()
-        with writing(self._engine) as connection:
-            yield connection
-        self._anchor.check()
+        with self._turn():
+            self._anchor.check()
+            with writing(self._engine) as connection:
+                yield connection
+            self._anchor.check()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """SQLite has one writer, and those who find it busy sleep and look again: our own threads stand in line."""
+        if not self._writer.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+            raise TryLater(Code.DATABASE_BUSY, "the ledger stayed locked by this very process")
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     def close(self) -> None:
         self._engine.dispose()
 
 
-def _first(connection: Connection, bars: Bars, *columns: Any) -> Select[Any]:
+def _next(connection: Connection, bars: Bars, at: str) -> Job | None:
+    """The first in line, locked. Damaged rows before it stand in nobody's way: they end as FAILED."""
+    while True:
+        try:
+            row = _first(connection, bars, *JOB_FIELDS, lock=True)
+            return None if row is None else job_of(row)
+        except ValueError:
+            seq = _first(connection, bars, jobs.c.seq, lock=True)
+            if seq is not None and (job := whole_job(connection, seq[0])) is not None:
+                return job
+            if seq is not None:
+                fail_damaged(connection, seq[0], at)
+
+
+def _first(
+    connection: Connection, bars: Bars, *columns: Column[Any], above: int | None = None, lock: bool = False
+) -> Row[Any] | None:
     """What `is_barred` lets through, in the order of its turn; all but the shut folders is answered by the index."""
-    paused = select(flags.c.name).where(flags.c.name == QUEUE_PAUSED).exists()
-    in_line = select(*columns).where(CLAIMABLE, ~paused).order_by(jobs.c.priority.desc(), jobs.c.seq).limit(1)
-    for folder in sorted(bars.shut_folders):
-        below = f"{folder}{os.sep}"
-        in_line = in_line.where(func.substr(jobs.c.target, 1, len(below)) != below)
-    # Jobs with mirrors say several hosts; of those combinations there are few, and they are met one after the other.
+    folders = [f"{folder}{os.sep}" for folder in sorted(bars.shut_folders)]
+    given: dict[str, Any] = {} if above is None else {"above": above}
+    for number, folder in enumerate(folders):
+        given |= {f"folder_{number}": folder, f"length_{number}": len(folder)}
+
+    shape = {"folders": len(folders), "above": above is not None}
+
+    def ask(asked: tuple[Column[Any], ...], hosts: frozenset[str], **more: Any) -> Sequence[Row[Any]]:
+        statement = statements.in_line(asked, past_hosts=bool(hosts), **shape, **more)
+        return connection.execute(statement, given | ({"hosts": sorted(hosts)} if hosts else {})).all()
+
+    # Jobs with mirrors say several hosts: a page of them, again and again, shows which of those combinations are barred.
     barred = bars.full_hosts | bars.resting_hosts
-    while (hosts := connection.execute(_past(in_line.with_only_columns(jobs.c.host), barred)).scalar()) is not None:
-        if not are_barred(hosts.split(" "), bars):
+    while barred and len(barred) < MOST_BARRED:
+        met = {row.host for row in ask((jobs.c.host,), barred, limit=HOSTS_PER_LOOK)}
+        shut = {hosts for hosts in met if are_barred(hosts.split(" "), bars)}
+        barred |= shut
+        if not met or shut < met:
             break
-        barred |= {hosts}
-    return _past(in_line, barred)
+    return next(iter(ask(columns, barred, lock=lock)), None)
 
 
-def _past(in_line: Select[Any], barred: frozenset[str]) -> Select[Any]:
-    return in_line.where(jobs.c.host.not_in(sorted(barred))) if barred else in_line
-
-
-def _wake_the_due(connection: Connection, now: datetime) -> None:
-    due = or_(jobs.c.not_before <= iso(now), jobs.c.not_before > iso(now + MAX_WAIT))
-    connection.execute(update(jobs).where(TIMED, due).values(not_before=None))
+def _times(now: datetime) -> dict[str, str]:
+    """By these a wait is over. One that is longer than any was written under a wrong clock."""
+    return {"now": iso(now), "too_far": iso(now + MAX_WAIT)}
 
 
 def _queue_paused(connection: Connection) -> bool:
-    return connection.execute(select(flags.c.name).where(flags.c.name == QUEUE_PAUSED)).first() is not None
+    return connection.execute(statements.IS_QUEUE_PAUSED).first() is not None
 
 
 def _same_target(job: Job) -> Any:
@@ -297,7 +322,8 @@ def _same_target(job: Job) -> Any:
 
 
 def _live_for(connection: Connection, job: Job) -> Job | None:
-    row = connection.execute(select(*JOB_FIELDS).where(_same_target(job), LIVE)).one_or_none()
+    place = {"of": str(job.target), "on": job.machine}
+    row = connection.execute(statements.LIVE_FOR_TARGET, place).one_or_none()
     return None if row is None else job_of(row)
 
 
@@ -320,7 +346,7 @@ def _find(connection: Connection, job_id: JobId) -> Job:
 
 
 def _found(connection: Connection, job_id: JobId) -> Job:
-    row = connection.execute(select(*JOB_FIELDS).where(jobs.c.job_id == job_id).with_for_update()).one_or_none()
+    row = connection.execute(statements.GET, {"of": job_id}).one_or_none()
     if row is None and len(job_id) >= 4:
         # U+007F sorts behind every sign of an id
         begins = (jobs.c.job_id >= job_id) & (jobs.c.job_id < job_id + "\x7f")
@@ -333,7 +359,7 @@ def _found(connection: Connection, job_id: JobId) -> Job:
 
 def _replace(connection: Connection, before: Job, after: Job) -> Job:
     if after is not before:
-        connection.execute(update(jobs).where(jobs.c.job_id == before.job_id).values(row_of(after)))
+        connection.execute(statements.CHANGE, {"of": before.job_id, **changes_of(after)})
         if after.status is not before.status:
             tally(connection, before.status, -1)
             tally(connection, after.status, 1)
@@ -366,7 +392,5 @@ def _amend_all(connection: Connection, job_ids: Sequence[JobId], move: Move) -> 
     for status, number in change.items():
         tally(connection, status, number)
     if amended:
-        values = [{f"new_{name}": value for name, value in row_of(job).items()} for job in amended]
-        columns: dict[str, Any] = {name.removeprefix("new_"): bindparam(name) for name in values[0]}
-        connection.execute(update(jobs).where(jobs.c.job_id == bindparam("new_job_id")).values(columns), values)
+        connection.execute(statements.CHANGE, [{"of": job.job_id, **changes_of(job)} for job in amended])
     return amended

@@ -40,7 +40,7 @@ jobs = Table(
     Column("status", String(16), nullable=False),
     Column("machine", String(64), nullable=False),
     Column("target", String, nullable=False),
-    Column("host", String, nullable=False),  # of all sources, each once, with spaces between; the first source's first
+    Column("host", String, nullable=False),  # of all sources, with spaces between; empty while VERIFYING
     Column("haystack", String, nullable=False),  # lower-case file name, folder and host, for search
     Column("priority", Integer, nullable=False),
     Column("not_before", String(32)),  # ISO-8601 of one length, so text order is time order
@@ -59,6 +59,7 @@ jobs = Table(
     Column("history", JSON, nullable=False),
     Column("progress", JSON, nullable=False),
     Column("result", JSON, nullable=False),
+    Column("asking", JSON(none_as_null=True)),  # what `progress` says since 0002, apart for workers that know 0001
     sqlite_autoincrement=True,
 )
 
@@ -73,6 +74,9 @@ Index("jobs_ended_at", jobs.c.ended_at, sqlite_where=ENDED, postgresql_where=END
 Index("jobs_live", jobs.c.status, sqlite_where=LIVE, postgresql_where=LIVE)
 Index("jobs_by_target", jobs.c.target, jobs.c.seq)
 Index("jobs_one_live_per_target", jobs.c.machine, jobs.c.target, unique=True, sqlite_where=LIVE, postgresql_where=LIVE)
+
+# What a job is read from; the other columns are for looking it up.
+JOB_FIELDS = tuple(column for column in jobs.c if column.name not in {"seq", "target", "host", "haystack", "ended_at"})
 
 # How many jobs have ended how: kept with every change, so that counting never walks through years of them.
 tallies = Table(

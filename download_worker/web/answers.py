@@ -25,6 +25,10 @@ MAX_SECONDS_DIGITS = 18
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410, 451})
 _BUSY = frozenset({429, 503})
+# A storage host that was redirected to takes signatures, not tokens: this one has run out or was not ready yet (H21;
+# the bridge of Hugging Face does so now and then). Asking its origin again gives a new one. S3 says 403, Cloudflare R2
+# says 400 (https://developers.cloudflare.com/r2/api/error-codes, 10018 ExpiredRequest).
+_LINK_RAN_OUT = frozenset({400, 401, 403})
 
 Headers = Mapping[str, str]
 """Header names in lower case; several of one name are joined with a comma and a space."""
@@ -93,6 +97,8 @@ def refusal(
     host = urlsplit(asked.url).hostname or "the host"
     told = safe_text(said, max_chars=MAX_EXPLANATION_CHARS)
     message = f"{host} answered {status} for {public_url(asked.url)}" + (f" ({told})" if told else "")
+    if asked.crossed and status in _LINK_RAN_OUT:
+        return TryLater(Code.SERVER_ERROR, f"{message}: its signed link is not valid, a new one is asked for")
     if status in (401, 403):
         return _unauthorised(headers, asked, message)
     if status in _GONE:
@@ -125,17 +131,13 @@ def _asked_seconds(text: str, now: datetime) -> float | None:
         return float(text[:MAX_SECONDS_DIGITS])
     try:
         date = parsedate_to_datetime(text[:64])
-    except ValueError:
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+    except (ValueError, OverflowError):
         return None
-    seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now.timestamp()
     return max(seconds, 0.0)
 
 
 def _unauthorised(headers: Headers, asked: Asked, message: str) -> Trouble:
-    if asked.crossed:
-        # A storage host that was redirected to takes signatures, not tokens: this one has run out or was not ready yet
-        # (H21; the bridge of Hugging Face does so now and then). Asking its origin again gives a new one.
-        return TryLater(Code.SERVER_ERROR, f"{message}: its signed link is not valid, a new one is asked for")
     credential = asked.credential
     if credential is None:
         return GiveUp(

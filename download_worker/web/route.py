@@ -2,7 +2,8 @@
 
 Where the redirects led is remembered for the next question (in memory only: such an address carries a signature), and
 all routes to the same URL share what is remembered, so that sixteen connections cost one question to the origin. When
-the remembered address refuses (a signature runs out, H21), the way begins at the origin again.
+the remembered address refuses (a signature runs out, H21; one edge of a CDN is broken), the way begins at the origin
+again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from download_worker.errors import Code, GiveUp, Trouble
 from download_worker.leash import Leash
 from download_worker.text import public_url
-from download_worker.web.answers import Asked, Framing, Headers, is_redirect, redirect_target
+from download_worker.web.answers import Asked, Framing, Headers, redirect_target
 from download_worker.web.body import Body
 from download_worker.web.origins import Address, Credential, Origin, next_hop
 from download_worker.web.proxies import Proxy
@@ -26,7 +27,7 @@ from download_worker.web.wire import GET, Question, Reply, Wire
 
 MAX_REDIRECTS = 10
 _BRINGS_A_FILE = frozenset({200, 206, 416})
-_LINK_RAN_OUT = frozenset({401, 403, 404, 410})
+_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ class Route:
         asking = {**self._keep, **(headers or {})}
         reply, led = self._remembered(asking, question) or self._followed(asking, question)
         try:
-            yield self._answer(reply, led)
+            with _told_whether_beyond(led):
+                yield self._answer(reply, led)
         finally:
             reply.close()
 
@@ -158,9 +160,11 @@ class Route:
             except Trouble:
                 self.way.forget(led)
                 raise
-            if reply.status not in _LINK_RAN_OUT and not is_redirect(reply.status):
+            if reply.status in _BRINGS_A_FILE:
                 return reply, led
             self.way.forget(led)
+            if reply.status == _TOO_MANY_REQUESTS:  # another question now, if only by way of the origin, is one more
+                return reply, led
             reply.close()
         return None
 
@@ -199,7 +203,8 @@ class Route:
 
     def _sent(self, led: Led, headers: dict[str, str], question: Question) -> Reply:
         own = {} if led.crossed else self._keys.authorization(self.way.start.origin)
-        return self._wire.send(led.address, {**headers, **own}, question, self._keys.proxy(led.address))
+        with _told_whether_beyond(led):
+            return self._wire.send(led.address, {**headers, **own}, question, self._keys.proxy(led.address))
 
     def _answer(self, reply: Reply, led: Led) -> Answer:
         start = self.way.start
@@ -208,6 +213,16 @@ class Route:
         where = public_url(str(led.address))
         ends = (reply.body, self._wire.cut, self._leash, led.hops)
         return Answer(reply.status, reply.headers, where, frame, asked, *ends)
+
+
+@contextmanager
+def _told_whether_beyond(led: Led) -> Iterator[None]:
+    """Also of what the reader of an answer makes of it: a refusal, say."""
+    try:
+        yield
+    except Trouble as trouble:
+        trouble.beyond = led.crossed
+        raise
 
 
 def _target(reply: Reply, current: Address) -> Address | None:

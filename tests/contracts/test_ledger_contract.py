@@ -97,6 +97,8 @@ def test_a_claim_counts_before_the_try_and_gives_the_fence(ledger: Ledger, clock
     assert ledger.get(job.job_id) == job
     assert [h.claim for h in ledger.holdings()] == [job.claim]
     assert ledger.holdings()[0].lease.holds(clock.steady())
+    ledger.amend(job.job_id, moves.prioritised(4, "t"))
+    assert [(h.status, h.priority) for h in ledger.holdings()] == [(Status.DOWNLOADING, 4)]
 
 
 def test_a_waiting_job_is_due_when_its_time_has_come_and_not_before(ledger: Ledger, clock: FakeClock) -> None:
@@ -155,6 +157,21 @@ def test_n11_jobs_of_resting_hosts_wait_but_those_that_have_another_host(ledger:
     assert claim(ledger, clock, resting_hosts=many) is None
 
 
+def test_n11_a_job_whose_file_is_whole_waits_for_no_host(ledger: Ledger, clock: FakeClock) -> None:
+    job = make_job(info=make_info(download_url="https://a.example/f"))
+    ledger.add(job)
+    ledger.change(claimed(ledger, clock).claim, moves.verifying("whole", 5, "t"))
+    ledger.amend(job.job_id, moves.prioritised(1, "t"))
+    held = ledger.get(job.job_id)
+    ledger.change(held.claim, moves.put_off(clock.now(), "the model is silent", "t", refund=True))
+    bars = {"full_hosts": frozenset({"a.example"}), "resting_hosts": frozenset({"a.example"})}
+    taken = claim(ledger, clock, **bars)
+    assert taken is not None
+    ledger.change(taken.claim, moves.downloading("its room is gone", "t"))
+    ledger.change(taken.claim, moves.given_back("t", "given back"))
+    assert claim(ledger, clock, **bars) is None
+
+
 def test_d1_jobs_of_shut_folders_wait_and_no_others(ledger: Ledger, clock: FakeClock) -> None:
     deep, beside = (
         make_job(info=make_info(model_type="vae", subfolder="x")),
@@ -172,12 +189,15 @@ def test_d1_jobs_of_shut_folders_wait_and_no_others(ledger: Ledger, clock: FakeC
 
 def test_the_next_in_line_is_what_a_claim_would_take_and_stays_where_it_is(ledger: Ledger, clock: FakeClock) -> None:
     assert ledger.next_in_line(clock.now()) is None
-    ledger.add(
-        make_job(info=make_info(download_url="https://a.example/1", mirrors=("https://c.example/1",)), priority=9)
-    )
-    ledger.add(make_job(info=make_info(download_url="https://b.example/1"), priority=3))
-    assert ledger.next_in_line(clock.now()) == Waiting(9, "a.example")
-    assert ledger.next_in_line(clock.now(), Bars(full_hosts=frozenset({"a.example"}))) == Waiting(3, "b.example")
+    first = make_job(info=make_info(download_url="https://a.example/1", mirrors=("https://c.example/1",)), priority=9)
+    second = make_job(info=make_info(download_url="https://b.example/1"), priority=3)
+    for job in (first, second):
+        ledger.add(job)
+    assert ledger.next_in_line(clock.now()) == Waiting(9, "a.example", first.job_id)
+    assert ledger.next_in_line(clock.now(), above=8) == Waiting(9, "a.example", first.job_id)
+    assert ledger.next_in_line(clock.now(), above=9) is None
+    full = Bars(full_hosts=frozenset({"a.example"}))
+    assert ledger.next_in_line(clock.now(), full) == Waiting(3, "b.example", second.job_id)
     assert claimed(ledger, clock).priority == 9
     job = claimed(ledger, clock)
     assert ledger.next_in_line(clock.now()) is None

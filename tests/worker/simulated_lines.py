@@ -20,7 +20,7 @@ GIGABIT = 125_000_000 * 0.95
 PACKET_BYTES = 1448
 FIRST_WINDOW_PACKETS = 10
 NEVER = float("inf")
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.02
 ASK_AGAIN_SECONDS = 0.1
 
 
@@ -134,7 +134,7 @@ class SimulatedCrew:
     def run(self, most_seconds: float = 3600.0) -> Outcome:
         steps = 0
         while not self._work.done and self._now < most_seconds:
-            if steps % round(TICK_SECONDS / self._step) == 0:
+            if steps % max(1, round(TICK_SECONDS / self._step)) == 0:
                 self._hire(self._wanted())
             self._move()
             steps += 1

@@ -308,7 +308,7 @@ def test_many_failed_jobs_are_retried_in_few_transactions_and_with_few_rings(
 
 
 def test_d12_nothing_is_handed_in_for_a_volume_that_is_not_there(house: House) -> None:
-    def gone(folder: Path) -> None:
+    def gone(root: Path, folder: Path) -> None:
         raise TryLater(Code.UNMOUNTED, f"the volume of {folder} is not mounted")
 
     counter = Counter(house.ledger, MemoryBell(), house.clock, lambda url: None, gone)

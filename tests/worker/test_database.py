@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import stat
@@ -26,8 +27,8 @@ from download_worker.clock import FakeClock
 from download_worker.database import HEAD, MIGRATIONS, _switch_to_wal, open_engine, reading, snapshot, writing
 from download_worker.errors import BadRequest, Code, GiveUp, TryLater
 from download_worker.jobs import moves
-from download_worker.jobs.job import Lease, Status, WorkerId
-from download_worker.jobs.ledger import Bars
+from download_worker.jobs.job import Lease, Progress, Status, WorkerId
+from download_worker.jobs.ledger import Bars, Beat
 from download_worker.jobs.sql_ledger import SqlLedger
 from download_worker.jobs.tables import metadata
 from tests.jobs import make_job
@@ -159,12 +160,35 @@ def test_p14_a_ledger_of_the_first_release_is_brought_up_with_its_jobs(path: Pat
     clock = FakeClock()
     clock.advance(1)
     resting = Bars(resting_hosts=frozenset({"a.example"}))
-    assert ledger.claim(WorkerId("worker-1-a"), Lease.starting(clock.steady(), 60), clock.now(), resting) is None
-    ledger.amend(waiting.job_id, moves.prioritised(3, "t"))  # with any change the row learns of its mirrors
-    assert ledger.claim(WorkerId("worker-1-a"), Lease.starting(clock.steady(), 60), clock.now(), resting) is not None
+    taken = ledger.claim(WorkerId("worker-1-a"), Lease.starting(clock.steady(), 60), clock.now(), resting)
+    assert taken is not None, "its mirror rests not, and 0001 did not write it down"
     ledger.close()
     again = SqlLedger(open_engine(f"sqlite:///{path}"))
     assert again.pieces_of("a" * 64) is not None
+    again.close()
+
+
+def test_p14_a_worker_of_the_first_release_can_read_what_one_of_this_release_writes(path: Path) -> None:
+    old_ledger(path)
+    ledger = SqlLedger(open_engine(f"sqlite:///{path}"))
+    clock = FakeClock()
+    clock.advance(1)
+    lease = Lease.starting(clock.steady(), 60)
+    job = ledger.claim(WorkerId("worker-1-a"), lease, clock.now())
+    assert job is not None
+    progress = Progress(bytes=1, total=5, connections=2, source="b.example", retries=3, trouble="cut short")
+    ledger.beat([Beat(job.claim, progress)], lease)
+    assert ledger.get(job.job_id).progress == progress
+    ledger.change(job.claim, moves.given_back("t", "Given back"))
+    assert ledger.get(job.job_id).progress == progress
+    ledger.close()
+    with sqlite3.connect(path) as rows:
+        (written,) = rows.execute("SELECT progress FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
+        rows.execute("UPDATE jobs SET progress = '{\"bytes\": 2}', asking = NULL")  # as such a worker may write
+    rows.close()
+    assert set(json.loads(written)) == {"bytes", "total", "bytes_per_second", "eta_seconds", "connections"}
+    again = SqlLedger(open_engine(f"sqlite:///{path}"))
+    assert again.get(job.job_id).progress == Progress(bytes=2)
     again.close()
 
 

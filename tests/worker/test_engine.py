@@ -393,6 +393,62 @@ def test_a_more_urgent_job_takes_the_place_of_the_least_urgent_one_which_loses_n
     assert bench.ledger.get(low.job_id).tries == 1
 
 
+def test_an_urgent_job_that_could_not_stay_throws_nobody_out_a_second_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.jobs = 1
+    starts: list[JobId] = []
+    waits = threading.Event()
+
+    def process(job: Job, shop: Workshop, leash: Leash) -> Job:
+        starts.append(job.job_id)
+        if job.priority:
+            return bench.ledger.change(job.claim, moves.put_off(bench.clock.now(), "no room", "t", refund=True))
+        while not waits.wait(0.005):
+            leash.check()
+        return bench.ledger.change(job.claim, moves.succeeded(Result(), "done", "t"))
+
+    monkeypatch.setattr(bench, "process", process)
+    low = bench.hand_in()
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: starts == [low.job_id])
+        urgent = bench.hand_in(priority=9)
+        bench.wait_until(lambda: urgent.job_id in starts)
+        bench.clock.advance(1)
+        bench.ledger.amend(urgent.job_id, moves.paused("t", pause=True))
+        bench.wait_until(lambda: starts[-1] == low.job_id)
+        bench.ledger.amend(urgent.job_id, moves.paused("t", pause=False))
+        before = len(starts)
+        for _ in range(20):
+            bench.bell.wake()
+            threading.Event().wait(0.01)
+        assert len(starts) == before
+        waits.set()
+        bench.wait_until(lambda: bench.status(low) is Status.SUCCESS)
+        bench.ledger.amend(urgent.job_id, moves.cancel_requested("t"))
+
+
+def test_p8_where_the_system_gives_no_more_threads_the_job_waits_and_the_worker_lives(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "SHORT_OF_LEDGER_SECONDS", 0.01)
+    start, refused = threading.Thread.start, threading.Event()
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name.startswith("job-") and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    bench.let_go.set()
+    job = bench.hand_in()
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
+    assert refused.is_set()
+    assert bench.ledger.get(job.job_id).tries == 1
+
+
 def test_a_job_of_equal_priority_waits_for_its_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.jobs = 1
     first = bench.hand_in(priority=5)

@@ -11,7 +11,7 @@ import pytest
 from download_worker.clock import FakeClock
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.hosts import LET_GO_MEMORY_SECONDS, QUIET_SECONDS, Hosts, Sign, sign_of
-from download_worker.jobs.job import Job
+from download_worker.jobs.job import Job, Status
 from tests.jobs import make_info, make_job
 
 HOST, OTHER = "a.example", "b.example"
@@ -53,6 +53,11 @@ def asks_for(seconds: float) -> TryLater:
     return TryLater(Code.BUSY_HOST, "answered 429", retry_after_seconds=seconds)
 
 
+def beyond(trouble: TryLater) -> TryLater:
+    trouble.beyond = True
+    return trouble
+
+
 def probe(hosts: Hosts, trouble: Trouble, job: Job | None = None) -> bool:
     """One job's whole attempt. Whether its try is refunded."""
     job = job or job_at()
@@ -60,6 +65,13 @@ def probe(hosts: Hosts, trouble: Trouble, job: Job | None = None) -> bool:
     waits = hosts.wait_of(job, trouble) is not None
     hosts.ended(job)
     return waits
+
+
+def test_n11_a_job_whose_file_is_whole_is_no_probe_for_it_asks_nobody(hosts: Hosts, clock: FakeClock) -> None:
+    probe(hosts, unreachable())
+    clock.advance(5)
+    hosts.begun(job_at().model_copy(update={"status": Status.VERIFYING}))
+    assert hosts.resting() == frozenset(), "the probe is still to be had"
 
 
 # what a trouble says
@@ -269,10 +281,8 @@ def test_an_outage_of_long_ago_that_nobody_saw_the_end_of_is_another_one(hosts: 
 # Retry-After
 
 
-def test_h16_when_a_host_asks_for_time_all_its_jobs_wait_and_the_try_of_one_counts(
-    hosts: Hosts, clock: FakeClock
-) -> None:
-    assert not probe(hosts, asks_for(600))
+def test_h16_when_a_host_asks_for_time_all_its_jobs_wait_and_none_loses_a_try(hosts: Hosts, clock: FakeClock) -> None:
+    assert probe(hosts, asks_for(600))
     assert hosts.resting() == {HOST}
     hosts.answered(HOST)
     assert hosts.resting() == {HOST}, "another job's answer does not shorten it"
@@ -291,6 +301,37 @@ def test_h16_of_two_times_that_are_asked_for_the_later_one_counts(hosts: Hosts, 
     probe(hosts, asks_for(5))
     clock.advance(500)
     assert hosts.resting() == {HOST}
+
+
+def test_h16_a_host_that_asks_for_time_again_and_again_costs_tries_after_an_hour_and_still_gets_its_time(
+    hosts: Hosts, clock: FakeClock
+) -> None:
+    assert fail_for(hosts, clock, 3500, lambda: asks_for(300)) == 0
+    assert fail_for(hosts, clock, 1200, lambda: asks_for(300)) > 0
+    assert not probe(hosts, asks_for(300))
+    assert hosts.resting() == {HOST}
+    assert hosts.next_probe_seconds() == 300
+    clock.advance(300)
+    hosts.answered(HOST)
+    assert probe(hosts, asks_for(300)), "it served in between"
+
+
+def test_h16_what_is_asked_for_beyond_a_redirect_is_asked_of_one_job(hosts: Hosts) -> None:
+    """Where one file's redirect leads is not where the others lead."""
+    assert not probe(hosts, beyond(asks_for(600)))
+    assert not probe(hosts, beyond(unreachable()))
+    assert hosts.resting() == frozenset()
+
+
+def test_n11_what_fails_for_several_jobs_in_a_row_beyond_a_redirect_is_an_outage_all_the_same(hosts: Hosts) -> None:
+    for _ in range(2):
+        assert not probe(hosts, beyond(unreachable()))
+    job = job_at()
+    wait = hosts.wait_of(job, beyond(asks_for(600)))
+    assert wait is not None
+    assert hosts.resting() == {HOST}
+    assert wait.seconds == 600, "for this job as long as was asked"
+    assert hosts.next_probe_seconds() == 1, "for the others not"
 
 
 def test_an_outage_after_a_time_that_was_asked_for_is_an_outage_of_its_own(hosts: Hosts, clock: FakeClock) -> None:

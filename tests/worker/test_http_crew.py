@@ -1,6 +1,7 @@
 """Several connections and several sources for one file: when they come, what they may do, and who is to blame."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,29 @@ from typing import Any
 import pytest
 
 from download_worker.errors import Code, GiveUp, TryLater
-from download_worker.fetchers.http import HttpFetcher
+from download_worker.fetchers.fetcher import HEAD_BYTES
+from download_worker.fetchers.http import HttpFetcher, crew
+from download_worker.fetchers.http.berths import Berths
+from download_worker.fetchers.http.buffers import Buffer
+from download_worker.fetchers.http.part import Part
 from download_worker.jobs.job import ModelInfo
 from download_worker.leash import Leash
 from download_worker.room import Fetched, Room, Stretch, source_key
 from download_worker.settings import Settings
 from download_worker.web.session import Web
 from tests.hub import Hub, SizedPattern, sha256_of
-from tests.hub.behaviours import bitflip, eof_mid, range_ignored, s404, s503, stall_mid
+from tests.hub.behaviours import (
+    always_416,
+    bitflip,
+    eof_mid,
+    html_200,
+    range_ignored,
+    range_no_content_range,
+    s404,
+    s503,
+    stall_mid,
+)
+from tests.hub.lanes import busy_403
 from tests.journals import journal_of
 
 MIB = 1024 * 1024
@@ -63,6 +79,19 @@ def test_a_host_that_throttles_each_connection_is_asked_over_several_of_them(ben
     assert (file.sha256, file.size) == (SHA, DATA.size)
     assert bench.connections > 2
     assert bench.bytes_sent < 1.1 * DATA.size
+
+
+def test_the_first_bytes_of_a_connection_are_handed_over_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the head of the file was looked at, nobody can join: a whole buffer would keep a slow host's lanes away."""
+    put, sizes = Part.put, list[int]()
+
+    def told(part: Part, buffer: Buffer, at: int, length: int, giver: int) -> None:
+        sizes.append(length)
+        put(part, buffer, at, length, giver)
+
+    monkeypatch.setattr(Part, "put", told)
+    bench.fetch(bench.hubs[0].publish("/m.bin", DATA), connections_per_file=1)
+    assert sizes[0] == HEAD_BYTES < max(sizes)
 
 
 def test_the_user_can_forbid_more_than_one_connection(bench: Bench) -> None:
@@ -165,3 +194,104 @@ def test_when_nobody_is_left_what_is_here_stays_for_later(bench: Bench) -> None:
     assert caught.value.code is Code.BUSY_HOST
     journal = bench.room.journal()
     assert journal is not None and journal.durable == (Stretch(0, 6 * MIB, 0),)
+
+
+# --- what a review found ----------------------------------------------------------------------------------------------
+
+
+class Eager:
+    """Wants all the lanes that there may be, at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def observe(self, sample: object) -> int:
+        return self._most
+
+    def refused(self) -> None:
+        """It stays as it is."""
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "Tuner", Eager)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_refusal_that_is_heard_after_the_last_byte_spoils_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = crew.Crew._judge
+
+    def late(self: crew.Crew, lane: Any) -> None:
+        while lane.trouble is not None and not self._assembly.complete:
+            time.sleep(0.01)
+        real(self, lane)
+
+    monkeypatch.setattr(crew.Crew, "_judge", late)
+    bench.hubs[0].bytes_per_second = 32 * MIB
+    assert bench.fetch(bench.hubs[0].publish("/m.bin", DATA, behaviour=busy_403), connections_per_file=2).sha256 == SHA
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("useless", [s404, s503, range_ignored, html_200])
+def test_a_useless_mirror_is_not_asked_again_and_again(bench: Bench, useless: Any) -> None:
+    one, two, _ = bench.hubs
+    one.bytes_per_second = 16 * MIB
+    url = one.publish("/m.bin", DATA, behaviour=busy_403)
+    assert bench.fetch(url, two.publish("/m.bin", DATA, behaviour=useless)).sha256 == SHA
+    assert len(two.hits) <= 2
+
+
+@pytest.mark.usefixtures("eager")
+def test_lines_that_are_cut_at_once_are_bounded_however_many_there_are_side_by_side(bench: Bench) -> None:
+    url = bench.hubs[0].publish("/m.bin", DATA, behaviour=[eof_mid(after_bytes=1024).after_request(1)])
+    bench.hubs[0].bytes_per_second = 4 * MIB
+    with pytest.raises(TryLater):
+        bench.fetch(url)
+    assert bench.connections < 60
+
+
+@pytest.mark.parametrize("useless", [html_200, range_ignored, always_416, range_no_content_range])
+def test_one_blip_of_the_leader_lets_no_mirror_destroy_what_is_here(bench: Bench, useless: Any) -> None:
+    one, two, _ = bench.hubs
+    url = one.publish("/m.bin", DATA, behaviour=[eof_mid(after_bytes=12 * MIB).times(1)])
+    mirror = two.publish("/m.bin", SizedPattern(5 * MIB), behaviour=useless)
+    assert bench.fetch(url, mirror, connections_per_file=1).sha256 == SHA
+    assert one.bytes_sent("/m.bin") < 1.1 * DATA.size
+
+
+def test_a_system_without_threads_is_for_later_and_no_berth_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(crew.Lane, "start", none_left)
+    left: list[str] = []
+    monkeypatch.setattr(Berths, "leave", lambda self, host: left.append(host))
+    with pytest.raises(TryLater) as caught:
+        bench.fetch(bench.hubs[0].publish("/m.bin", DATA))
+    assert caught.value.code is Code.STORAGE and left == ["127.0.0.1"]
+
+
+def test_bytes_of_a_liar_that_is_no_source_any_more_are_fetched_again(bench: Bench) -> None:
+    url = bench.hubs[0].publish("/m.bin", DATA)
+    bench.room.part.write_bytes(OTHER.read(0, 6 * MIB))
+    bench.room.note(journal_of("somebody", etag='"x"', total=DATA.size, durable_bytes=6 * MIB))
+    assert bench.fetch(url, connections_per_file=1).sha256 == SHA
+
+
+def test_a_whole_wrong_file_of_another_source_is_not_blamed_on_the_leader(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    url, liar = one.publish("/m.bin", DATA), two.publish("/m.bin", OTHER)
+    assert bench.fetch(liar).sha256 == sha256_of(OTHER)
+    assert bench.fetch(url, liar).sha256 == SHA
+
+
+def test_a_mirror_that_lied_alone_gives_way_to_the_leader(bench: Bench) -> None:
+    one, two, _ = bench.hubs
+    url, liar = one.publish("/m.bin", DATA), two.publish("/m.bin", OTHER)
+    bench.room.part.write_bytes(OTHER.read(0, DATA.size))
+    bench.room.note(journal_of(source_key(liar), etag='"x"', total=DATA.size, durable_bytes=DATA.size))
+    assert bench.fetch(url, liar).sha256 == SHA

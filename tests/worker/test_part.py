@@ -879,6 +879,29 @@ def test_a_lane_in_line_is_served_when_another_hands_its_last_bytes_over(
         assert waiting.result(PATIENCE_SECONDS)
 
 
+def test_lanes_in_line_do_not_have_each_buffer_flushed_by_itself(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    flush, flushed = PartFile.flush, list[PartFile]()
+
+    def counted(file: PartFile) -> None:
+        flushed.append(file)
+        flush(file)
+
+    monkeypatch.setattr(PartFile, "flush", counted)
+    with rig.opened() as part, ThreadPoolExecutor(4) as lanes:
+        part.begin(A, SIZE)
+        view_bytes = CHECKPOINT_BYTES // 16
+        held = [part.buffer(rig.leash) for _ in range(16)]
+        waiting = [lanes.submit(part.buffer, rig.leash) for _ in range(4)]
+        while len(rig.pool._waiting) < 4:
+            rig.leash.wait(0.001)
+        for number, buffer in enumerate(held[:4]):
+            part.put(buffer, number * view_bytes, view_bytes, 0)
+        held += [lane.result(PATIENCE_SECONDS) for lane in waiting]
+        assert len(flushed) == 1
+        for buffer in held[4:]:
+            part.put(buffer, SIZE, 0, 0)
+
+
 def test_what_waits_to_be_digested_when_bytes_are_forgotten_is_digested_later(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,30 @@ def test_every_commit_is_flushed(make_bell: MakeBell) -> None:
     assert [c.execute("PRAGMA synchronous").fetchone() for c in bell._queue._connections] == [(2,), (2,)]
 
 
+def test_what_is_heard_is_not_flushed_and_what_rings_after_it_is(
+    make_bell: MakeBell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ring that a power cut rings again is harmless; one that it swallowed would cost a sweep."""
+    bell = make_bell()
+    levels: list[int] = []
+
+    def level() -> int:
+        assert bell._queue is not None
+        return int(bell._queue._connections[1].execute("PRAGMA synchronous").fetchone()[0])
+
+    bell.ring(make_job())
+    assert bell._queue is not None
+    ack = bell._queue.ack
+
+    def noting(**given: int) -> object:
+        levels.append(level())
+        return ack(**given)
+
+    monkeypatch.setattr(bell._queue, "ack", noting)
+    assert len(bell.heard()) == 1
+    assert (levels, level()) == ([1], 2), "NORMAL while hearing, FULL again afterwards"
+
+
 def test_making_a_bell_touches_nothing(make_bell: MakeBell, folder: Path) -> None:
     make_bell()
     assert not folder.exists()

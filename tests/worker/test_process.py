@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,13 +13,13 @@ from typing import Any
 import pytest
 
 from download_worker.clock import FakeClock, iso
-from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Trouble, TryLater
+from download_worker.errors import Code, GiveUp, Interrupted, LostClaim, Refused, Trouble, TryLater
 from download_worker.fetchers.fetcher import Inspect
 from download_worker.hosts import Hosts
 from download_worker.installers.installer import Installed
 from download_worker.installers.model_file import ModelFileInstaller
 from download_worker.jobs import moves
-from download_worker.jobs.job import Job, Lease, ModelInfo, Status, Verdict, WorkerId
+from download_worker.jobs.job import Claim, Job, Lease, ModelInfo, Status, Verdict, WorkerId
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.leash import Leash
 from download_worker.process import process
@@ -146,6 +147,43 @@ def test_a_good_file_ends_in_place_and_leaves_nothing_in_staging(
     assert words == ["Job", "Downloading", "Verifying", "Verified", "In"]
 
 
+def test_a_good_file_costs_three_writes_after_its_claim(
+    make_shop: Callable[..., Workshop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verifying, the promise, the end: each of them durable. That it is downloaded is said by the claim itself."""
+    shop = make_shop(Sources(one=GOOD))
+    hand_in(shop, tmp_path)
+    written: list[tuple[Status, bool]] = []
+    change = shop.ledger.change
+
+    def noting(claim: Claim, move: moves.Move) -> Job:
+        after = change(claim, move)
+        written.append((after.status, after.promoting))
+        return after
+
+    monkeypatch.setattr(shop.ledger, "change", noting)
+    walk(shop)
+    assert written == [(Status.VERIFYING, False), (Status.VERIFYING, True), (Status.SUCCESS, True)]
+
+
+def test_every_source_that_is_asked_is_told_once(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
+    shop = make_shop(Sources(one=GiveUp(Code.NOT_FOUND, "gone", elsewhere=True), two=GOOD))
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    told = [event.event.split()[2] for event in walk(shop).history if event.event.startswith("Downloading")]
+    assert told == ["https://a.example/one", "https://b.example/two"]
+
+
+def test_the_first_source_is_told_again_where_another_one_was_asked_before_it(
+    make_shop: Callable[..., Workshop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = "https://a.example/one", "https://b.example/two"
+    monkeypatch.setattr("download_worker.process.in_order", lambda *_: [two, one])
+    shop = make_shop(Sources(one=GOOD, two=GiveUp(Code.NOT_FOUND, "gone", elsewhere=True)))
+    hand_in(shop, tmp_path, mirrors=(two,))
+    told = [event.event.split()[2] for event in walk(shop).history if event.event.startswith("Downloading")]
+    assert told == [one, two, one]
+
+
 def test_a_file_that_is_there_with_the_right_digest_is_success_without_a_request(
     make_shop: Callable[..., Workshop], tmp_path: Path
 ) -> None:
@@ -212,6 +250,38 @@ def test_h15_a_source_without_the_file_is_left_for_the_next(make_shop: Callable[
     assert len(fetcher.asked) == 2
 
 
+def test_t18_a_source_whose_address_is_refused_is_left_for_the_next(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    """A filter in the resolver leads one name to a private address; the others are as good as ever."""
+    shop = make_shop(Sources(one=Refused(Code.REFUSED_ADDRESS, "not public"), two=GOOD))
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    assert walk(shop).status is Status.SUCCESS
+
+
+def test_t18_a_refused_address_is_final_when_nobody_else_is_left(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    shop = make_shop(
+        Sources(one=GiveUp(Code.NOT_FOUND, "404", elsewhere=True), two=Refused(Code.REFUSED_ADDRESS, "no"))
+    )
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    job = walk(shop)
+    assert (job.status, job.result.code) == (Status.FAILED, "refused_address")
+
+
+@pytest.mark.parametrize(
+    "never", [GiveUp(Code.NOT_FOUND, "404", elsewhere=True), Refused(Code.REFUSED_ADDRESS, "not public")]
+)
+def test_h28_a_source_that_may_help_later_counts_for_more_than_one_that_never_will(
+    make_shop: Callable[..., Workshop], tmp_path: Path, never: Trouble
+) -> None:
+    shop = make_shop(Sources(one=TryLater(Code.SERVER_ERROR, "500"), two=never))
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    job = walk(shop)
+    assert (job.status, job.tries) == (Status.PENDING, 1)
+
+
 def test_h14_a_missing_token_is_final_and_asks_nobody_else(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
     fetcher = Sources(one=GiveUp(Code.AUTH, "401"), two=GOOD)
     shop = make_shop(fetcher)
@@ -241,17 +311,22 @@ def test_h16_retry_after_is_obeyed_up_to_the_cap(
     make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
 ) -> None:
     for asked, waited in ((50.0, 50), (1e9, 100)):
-        shop = make_shop(Sources(one=TryLater(Code.BUSY_HOST, "429", retry_after_seconds=asked)))
+        busy = TryLater(Code.BUSY_HOST, "429", retry_after_seconds=asked)
+        busy.beyond = True
+        shop = replace(make_shop(Sources(one=busy)), hosts=Hosts(clock))
         hand_in(shop, tmp_path)
         job = walk(shop)
         due = shop.ledger.next_due()
         assert due is not None
         assert (due - clock.now()).total_seconds() == waited
-        assert job.status is Status.PENDING
+        assert (job.status, job.tries) == (Status.PENDING, 1)
+        assert shop.hosts.resting() == frozenset(), "where a redirect led is not the host that was asked"
 
 
 def test_d1_a_full_disk_burns_no_try(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
-    shop = make_shop(Sources(one=TryLater(Code.DISK_FULL, "no space")), max_tries=1)
+    full = TryLater(Code.DISK_FULL, "no space")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    shop = make_shop(Sources(one=full), max_tries=1)
     hand_in(shop, tmp_path)
     job = walk(shop)
     assert (job.status, job.tries, job.attempts) == (Status.PENDING, 0, 1)
@@ -449,14 +524,27 @@ def test_n11_a_file_that_came_ends_the_rest_of_its_host_and_one_that_was_there_d
     assert shop.hosts.away("a.example")
 
 
-def test_h16_another_job_waits_too_when_the_host_asks_for_time(
+def test_h16_when_the_host_asks_for_time_all_its_jobs_wait_and_no_try_is_lost(
     make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
 ) -> None:
     shop = make_shop(Sources(one=TryLater(Code.BUSY_HOST, "429", retry_after_seconds=50)))
     shop = replace(shop, hosts=Hosts(clock))
     hand_in(shop, tmp_path)
-    assert walk(shop).tries == 1
+    job = walk(shop)
+    assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, "2026-01-01T00:00:50.000Z")
     assert shop.hosts.resting() == {"a.example"}
+
+
+def test_h16_it_is_the_host_whose_source_failed_that_rests_and_not_the_leaders(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    """A mirror that helps may be what ends an attempt; its trouble names it."""
+    busy = TryLater(Code.BUSY_HOST, "429", retry_after_seconds=50)
+    busy.host = "b.example"
+    shop = replace(make_shop(Sources(one=busy, two=busy)), hosts=Hosts(clock))
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    assert walk(shop).status is Status.PENDING
+    assert shop.hosts.resting() == {"b.example"}
 
 
 def test_d12_nothing_is_made_below_an_empty_mount_point(make_shop: Callable[..., Workshop], tmp_path: Path) -> None:
@@ -470,6 +558,20 @@ def test_d12_nothing_is_made_below_an_empty_mount_point(make_shop: Callable[...,
     assert (job.status, job.tries, job.not_before) == (Status.PENDING, 0, "2026-01-01T00:00:05.000Z")
     assert "is not mounted since" in job.history[-1].event
     assert list((tmp_path / "models").iterdir()) == list((tmp_path / "staging").iterdir()) == []
+
+
+def test_d1_a_size_that_only_a_host_told_and_that_does_not_fit_is_tried_elsewhere_and_counts(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    too_much = TryLater(Code.DISK_FULL, "190000000000 more bytes are needed")
+    fetcher = Sources(one=too_much, two=GOOD)
+    shop = replace(make_shop(fetcher), volumes=Volumes(reserve_bytes=0))
+    hand_in(shop, tmp_path, mirrors=("https://b.example/two",))
+    assert walk(shop).status is Status.SUCCESS
+    alone = replace(make_shop(Sources(one=too_much), max_tries=1), volumes=Volumes(reserve_bytes=0))
+    hand_in(alone, tmp_path, "other.safetensors")
+    job = walk(alone)
+    assert (job.status, job.result.code) == (Status.FAILED, "disk_full")
 
 
 def test_d1_a_file_that_does_not_fit_for_now_is_asked_for_nowhere(

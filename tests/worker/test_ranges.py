@@ -111,6 +111,12 @@ def test_h1_a_200_is_the_whole_file_whatever_was_asked() -> None:
     assert decided(200, {"content-length": "100"}) == Whole(100)
 
 
+def test_h5_a_part_that_does_not_name_its_version_is_believed_only_under_a_digest() -> None:
+    nameless = {name: value for name, value in part().items() if name != "etag"}
+    assert isinstance(decided(206, nameless), Restart)
+    assert decided(206, nameless, sha256=SHA) == Append(Span(40, 100), 100)
+
+
 def test_h2_a_part_with_the_wrong_start_is_not_used_but_what_is_here_is_kept() -> None:
     for first in (0, 39, 41):
         assert isinstance(decided(206, part(first=first)), AskAgain)

@@ -32,6 +32,7 @@ from download_worker.room import (
     entered,
     is_occupied,
     leave_for_good,
+    nearest_existing,
     source_key,
     staging_for,
     storage_errors,
@@ -447,7 +448,11 @@ def test_d1_d4_a_disk_that_fails_in_a_takeover_is_told_and_nothing_is_lost(
     [
         (errno.ENOSPC, TryLater, Code.DISK_FULL),
         (errno.EDQUOT, TryLater, Code.DISK_FULL),
-        (errno.EFBIG, TryLater, Code.DISK_FULL),
+        (errno.EFBIG, GiveUp, Code.STORAGE),
+        (errno.ESTALE, TryLater, Code.UNMOUNTED),
+        (errno.ENOTCONN, TryLater, Code.UNMOUNTED),
+        (errno.EHOSTDOWN, TryLater, Code.UNMOUNTED),
+        (errno.ENODEV, TryLater, Code.UNMOUNTED),
         (errno.EACCES, GiveUp, Code.PERMISSION),
         (errno.EPERM, GiveUp, Code.PERMISSION),
         (errno.EIO, GiveUp, Code.STORAGE),
@@ -466,6 +471,14 @@ def test_d1_d4_d6_d7_d8_what_a_disk_says_is_translated_and_names_the_path(
     assert told.value.code is code
     assert "/srv/here" in told.value.message
     assert isinstance(told.value.__cause__, OSError)
+
+
+def test_d12_a_path_of_which_nothing_is_there_is_a_volume_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `D:/models` on Windows when that drive was unplugged."""
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with pytest.raises(TryLater) as away, storage_errors(Path("/drive/models")):
+        nearest_existing(Path("/drive/models"))
+    assert away.value.code is Code.UNMOUNTED
 
 
 def test_what_is_no_fault_of_the_disk_passes() -> None:
@@ -552,3 +565,10 @@ def test_p4_a_former_owner_that_still_writes_cannot_keep_its_room_from_being_rem
     monkeypatch.setattr(shutil, "rmtree", meanwhile_it_writes)
     leave_for_good(tmp_path, job_id, 1)
     assert not (tmp_path / job_id).exists()
+
+
+def test_a_journal_that_speaks_of_more_than_the_whole_file_is_not_believed(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.part.write_bytes(bytes(12))
+    room.note(Journal(8, (Version("s"),), (Stretch(0, 12, 0),)))
+    assert room.journal() is None

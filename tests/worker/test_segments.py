@@ -223,7 +223,7 @@ def test_a_stalled_lane_in_the_middle_does_not_hold_the_digest_up() -> None:
                 at[lane] = work.claim(lane, now, lanes=2).start  # type: ignore[union-attr]
         if taken_at is None and at[1] <= at[0] + MIB and now > 1:
             taken_at = now
-    assert taken_at is not None and taken_at < 8
+    assert taken_at is not None and taken_at < 4
 
 
 def test_nobody_is_robbed_of_bytes_that_are_as_good_as_there() -> None:
@@ -260,7 +260,8 @@ def test_wishes_follow_the_speed_and_shrink_towards_the_end() -> None:
     assert wish_bytes(0, 100 * GIB, 16, 0.001) == USUAL_BYTES
     assert wish_bytes(8 * MIB, 100 * GIB, 16, 0.08) == 32 * MIB, "where asking takes long, less often"
     sizes = [wish_bytes(20 * MIB, remaining * MIB, 16, 0.001) // MIB for remaining in (640, 320, 160, 64, 8)]
-    assert sizes == [20, 10, 5, 2, 1]
+    assert sizes == [20, 13, 6, 2, 1]
+    assert wish_bytes(5 * MIB, 8 * MIB, 16, 0.1) == 2 * MIB, "there too, the end has to wait for a moment"
 
 
 def test_many_holes_cost_no_more_than_few() -> None:

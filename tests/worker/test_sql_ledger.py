@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +18,8 @@ from download_worker.anchor import LedgerLost
 from download_worker.clock import FakeClock, iso
 from download_worker.database import open_engine, writing
 from download_worker.errors import BadRequest, Code
-from download_worker.jobs import moves
-from download_worker.jobs.job import Job, Lease, Status, WorkerId
+from download_worker.jobs import moves, sql_ledger
+from download_worker.jobs.job import Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import Bars, Ledger, Question
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.jobs.moves import MAX_WAIT
@@ -101,7 +102,7 @@ QUESTIONS: dict[str, tuple[Callable[[SqlLedger], object], tuple[str, ...]]] = {
         lambda ledger: claim(ledger, shut_folders=frozenset({"/models/loras"})),
         ("jobs_claimable", "jobs_timed"),
     ),
-    "next_in_line": (lambda ledger: ledger.next_in_line(CLOCK.now()), ("jobs_claimable", "jobs_timed")),
+    "next_in_line": (lambda ledger: ledger.next_in_line(CLOCK.now(), above=0), ("jobs_claimable", "jobs_timed")),
     "pieces_of": (lambda ledger: ledger.pieces_of("a" * 64), ("sqlite_autoindex_pieces_1",)),
     "next_due": (lambda ledger: ledger.next_due(), ("jobs_timed",)),
     "holdings": (lambda ledger: ledger.holdings(), ("jobs_owned",)),
@@ -282,6 +283,23 @@ def test_nothing_but_json_is_in_the_rows(engine: Engine, ledger: SqlLedger) -> N
     assert all(isinstance(json.loads(value), dict | list) for value in row)
 
 
+def test_n11_many_sets_of_mirrors_whose_hosts_all_rest_cost_a_claim_few_questions(
+    engine: Engine, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_ledger, "HOSTS_PER_LOOK", 40)
+    resting = frozenset(f"h{n}.example" for n in range(100))
+    for n in range(99):
+        urls = (f"https://h{n}.example/f", f"https://h{n + 1}.example/f")
+        ledger.add(make_job(info=make_info(download_url=urls[0], mirrors=urls[1:])))
+    free = make_job(info=make_info(download_url="https://h1.example/f", mirrors=("https://free.example/f",)))
+    asked = len(plans(engine, lambda: claim(ledger, resting_hosts=resting)).splitlines())
+    ledger.add(free)
+    assert asked < 20
+    taken = claim(ledger, resting_hosts=resting)
+    assert taken is not None
+    assert taken.job_id == free.job_id
+
+
 def test_a_claim_of_a_due_job_needs_no_sweep(ledger: SqlLedger) -> None:
     clock = FakeClock()
     ledger.add(make_job())
@@ -293,6 +311,21 @@ def test_a_claim_of_a_due_job_needs_no_sweep(ledger: SqlLedger) -> None:
     due = ledger.claim(WORKER, LEASE, clock.now())
     assert due is not None
     assert due.not_before is None
+
+
+def test_writers_of_one_process_stand_in_line_and_none_finds_the_ledger_locked(tmp_path: Path) -> None:
+    """SQLite's own patience is to sleep and look again; here it has none."""
+    ledger = SqlLedger(open_engine(f"sqlite:///{tmp_path}/l.db", busy_timeout_seconds=0.0))
+    added = [ledger.add(make_job()).job.job_id for _ in range(8)]
+
+    def write(job_id: JobId) -> None:
+        for priority in range(1, 11):
+            ledger.amend(job_id, moves.prioritised(priority, "t"))
+
+    with ThreadPoolExecutor(len(added)) as threads:
+        list(threads.map(write, added))
+    assert {ledger.get(job_id).priority for job_id in added} == {10}
+    ledger.close()
 
 
 # Q9: the file goes away while it is open

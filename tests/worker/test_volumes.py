@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from download_worker import volumes
 from download_worker.ballast import Ballast, with_ballast
 from download_worker.clock import FakeClock
 from download_worker.errors import Code, TryLater
@@ -265,6 +267,98 @@ def test_d12_a_linked_folder_whose_disk_is_away_is_missed(tmp_path: Path, monkey
     mounted_at(monkeypatch)
     (disk / "loras").rmdir()
     assert not mounts.is_there(folder)
+
+
+def test_d12_a_root_that_has_lost_its_volume_is_missed_by_the_first_job_for_another_folder_of_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = house.root / "models"
+    disk.mkdir()
+    mounted_at(monkeypatch, disk)
+    house.volumes.check_mounted(house.job("loras"))
+    mounted_at(monkeypatch)
+    job = house.job("vae")
+    with pytest.raises(TryLater) as gone:
+        house.volumes.check_mounted(job)
+    shut = house.volumes.refused(job, gone.value)
+    assert shut is not None
+    assert "mounts.json" in shut.told, "the way out is told, too"
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() == {str(disk / "vae")}, "a look notes nothing in its place"
+
+
+def test_d12_a_link_that_leads_to_another_disk_by_now_has_lost_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, new, folder = tmp_path / "former", tmp_path / "new", tmp_path / "models"
+    former.mkdir()
+    new.mkdir()
+    folder.symlink_to(former)
+    mounts = Mounts(tmp_path / "state")
+    mounted_at(monkeypatch, former)
+    mounts.check(folder, folder / "vae")
+    folder.unlink()
+    folder.symlink_to(new)
+    mounts.check(folder, folder / "vae")
+    mounted_at(monkeypatch)
+    assert mounts.is_there(folder / "vae"), "from now on it is the new place that counts"
+
+
+def test_d12_a_disk_that_answers_nothing_but_errors_is_away_and_no_worker_dies_of_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = house.job()
+
+    def stale(path: object) -> bool:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.path.ismount", stale)
+        with pytest.raises(TryLater) as away:
+            house.volumes.check_mounted(job)
+        assert away.value.code is Code.UNMOUNTED
+        assert house.volumes.refused(job, away.value) is not None
+        house.clock.advance(LOOK_SECONDS)
+        assert house.volumes.shut_folders() == {str(model_folder(job))}
+    house.clock.advance(LOOK_SECONDS)
+    assert house.volumes.shut_folders() == frozenset()
+
+
+def test_d10_a_disk_that_hangs_keeps_no_job_of_another_disk_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "LOOK_PATIENCE_SECONDS", 0.01)
+    answered, asked = threading.Event(), threading.Semaphore(0)
+    stuck, lively = house.job("checkpoints", size=MIB), house.job(size=MIB)
+    model_folder(stuck).mkdir(parents=True)
+    house.begin(stuck)
+    house.volumes.refused(stuck, no_space())
+    room = house.room(stuck)
+
+    def hang(folder: Path) -> int:
+        if house.volume(folder) == 2:
+            asked.release()
+            answered.wait(60)
+        return house.free[1]
+
+    house.volumes._disks = replace(house.volumes._disks, free_bytes=hang)
+    checking = threading.Thread(target=house.volumes.free_bytes, args=(room,), daemon=True)
+    checking.start()
+    assert asked.acquire(timeout=60)
+    house.clock.advance(LOOK_SECONDS)
+    for _ in range(3):
+        assert house.volumes.shut_folders() == {str(model_folder(stuck))}
+        house.clock.advance(LOOK_SECONDS)
+    assert asked.acquire(timeout=60)
+    assert not asked.acquire(timeout=0.05), "one look is enough for a disk that hangs"
+    house.begin(lively)
+    house.volumes.check_room(lively, house.room(lively) / "part")
+    house.volumes.ended(lively)
+    answered.set()
+    checking.join()
+    house.clock.advance(LOOK_SECONDS)
+    while house.volumes.shut_folders():
+        house.clock.advance(LOOK_SECONDS)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"x": 3}', b"\xff"])

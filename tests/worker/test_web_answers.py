@@ -60,7 +60,7 @@ def test_h14_a_host_without_a_known_token_is_no_place_to_set_one() -> None:
     assert trouble.code is Code.AUTH and "TOKEN" not in trouble.hint
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [400, 401, 403])
 def test_h21_a_storage_host_that_refuses_a_signed_link_is_asked_again_later(status: int) -> None:
     trouble = judged(status, crossed=True)
     assert isinstance(trouble, TryLater) and trouble.code is Code.SERVER_ERROR
@@ -91,6 +91,10 @@ def test_h16_a_busy_host_is_given_the_time_it_asks_for(status: int) -> None:
         ({"retry-after": "Fri, 31 Dec 2099 23:59:59 GMT"}, 3600.0),
         ({"retry-after": "Thu, 01 Jan 2015 12:00:00 GMT"}, 0.0),
         ({"retry-after": "soon; maybe"}, None),
+        ({"retry-after": "Mon, 01 Jan 2026 00:00:00 +999999999999999999"}, None),
+        ({"retry-after": f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT"}, None),
+        ({"retry-after": f"Mon, 01 Jan 2026 {'9' * 20}:00:00 GMT"}, None),
+        ({"retry-after": "Mon, 01 Jan 0001 00:00:00 +2359"}, 0.0),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "1.5"}, None),
         ({"retry-after": "٣"}, None),

@@ -40,6 +40,10 @@ MAX_RESTARTS = 3
 """Per attempt, times that bytes which were here already had to be thrown away."""
 
 
+class TooMuch(GiveUp):
+    """A source sends more than the file can have: what is here is not the file, however whole it looks."""
+
+
 class Assembly:
     """`part` and its plan. A `lane` is the number under which a connection of the crew is known here."""
 
@@ -65,15 +69,17 @@ class Assembly:
 
     @property
     def complete(self) -> bool:
-        if self._work is None:
+        work = self._work
+        if work is None:
             return self._ended
-        handed_over = self._work.done and self.part.at == self.part.total
+        handed_over = work.done and self.part.at == self.part.total
         return handed_over and not self._unframed
 
     @property
     def remaining_bytes(self) -> int | None:
         """None when nobody said how long the file is."""
-        return None if self._work is None else self._work.remaining_bytes
+        work = self._work
+        return None if work is None else work.remaining_bytes
 
     @property
     def bears_more_lanes(self) -> bool:
@@ -132,8 +138,8 @@ class Assembly:
                 self._unframed.add(lane)
             held = Held(source.version, self.part.total, begun=self.part.at > 0)
             decision = decide(head, held, asked.start, self._wanted, self._limits)
-            if len(self._lanes) > 1 and not isinstance(decision, Append):
-                raise Useless(Code.LYING_SERVER, f"{answer.host} does not send parts of its file side by side")
+            if not isinstance(decision, Append):
+                self._check_may_begin_anew(source, answer)
             match decision:
                 case Append(span, total):
                     self._go_on(lane, source, answer, total)
@@ -153,6 +159,14 @@ class Assembly:
                 case AskAgain(why):
                     source.odd_answers += 1
                     raise self._useless(answer, why, start_over=source.odd_answers > 1)
+
+    def _check_may_begin_anew(self, source: Source, answer: Answer) -> None:
+        """Only a lane that is alone may throw away what is here; and no mirror, while one who gave it may go on."""
+        if len(self._lanes) > 1:
+            raise Useless(Code.LYING_SERVER, f"{answer.host} does not send parts of its file side by side")
+        others = [other for other in self._sources if other.giver is not None and other.out is None]
+        if source.giver is None and self.part.at and others:
+            raise GiveUp(Code.LYING_SERVER, f"{answer.host} does not send a part of the file", elsewhere=True)
 
     def poured(self, lane: int, at: int, answer: Answer, coming: Span) -> None:
         """The body ended, or the lane came to the end of its claim, with everything up to `at` handed over.
@@ -187,10 +201,14 @@ class Assembly:
                 source.version = source.giver = None
             self._plan()
 
-    def take_back(self, suspect: Source) -> None:
-        """What this source gave is to come again, from somebody else."""
+    def givers(self) -> frozenset[int]:
+        """Who gave what is here, by their numbers in the journal."""
+        return frozenset(stretch.giver for stretch in self.part.stretches())
+
+    def take_back(self, givers: frozenset[int]) -> None:
+        """What these gave is to come again, from somebody else."""
         with self._lock:
-            self.part.forget([Span(s.start, s.end) for s in self.part.stretches() if s.giver == suspect.giver])
+            self.part.forget([Span(s.start, s.end) for s in self.part.stretches() if s.giver in givers])
             self._plan()
 
     def _recall(self) -> None:
@@ -212,6 +230,8 @@ class Assembly:
 
     def _begin(self, lane: int, source: Source, answer: Answer, total: int | None) -> None:
         self.throw_away()
+        if self.restarts > MAX_RESTARTS:
+            raise self._too_often(answer, "it sends the whole file each time")
         source.version, source.giver = described(source.key, answer.headers, answer.url), 0
         self.part.begin(source.version, total)
         self.part.make_room_for(total)
@@ -231,19 +251,22 @@ class Assembly:
         self.part.make_room_for(total)
 
     def _useless(self, answer: Answer, why: str, *, start_over: bool) -> Trouble:
-        message = f"{answer.host} cannot go on with this file: {why}"
         if start_over:
             self.throw_away()
         if self.restarts > MAX_RESTARTS:
-            return GiveUp(Code.LYING_SERVER, f"{message}, and this {self.restarts} times", elsewhere=True)
-        return Useless(Code.LYING_SERVER, message)
+            return self._too_often(answer, why)
+        return Useless(Code.LYING_SERVER, f"{answer.host} cannot go on with this file: {why}")
+
+    def _too_often(self, answer: Answer, why: str) -> GiveUp:
+        message = f"{answer.host} cannot go on with this file: {why}, and this {self.restarts} times"
+        return GiveUp(Code.LYING_SERVER, message, elsewhere=True)
 
     def _see_the_end(self, answer: Answer, at: int) -> None:
         """Not one byte more than there can be (H26)."""
         if answer.read(1):
             known = self.total is not None
             code = Code.SIZE_MISMATCH if known else Code.TOO_LARGE
-            raise GiveUp(code, f"{answer.host} sends more than {at} bytes", elsewhere=True)
+            raise TooMuch(code, f"{answer.host} sends more than {at} bytes", elsewhere=True)
 
     def _cut_short(self, answer: Answer, at: int) -> TryLater:
         return TryLater(Code.CUT_SHORT, f"{answer.host} ended after {at} of {self.total or 'unknown'} bytes")

@@ -17,9 +17,10 @@ from time import monotonic
 from loguru import logger
 
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
-from download_worker.fetchers.http.assembly import MAX_RESTARTS, Assembly
+from download_worker.fetchers.http.assembly import MAX_RESTARTS, Assembly, TooMuch
 from download_worker.fetchers.http.berths import Berths
 from download_worker.fetchers.http.buffers import Buffer
+from download_worker.fetchers.http.duties import no_more_threads
 from download_worker.fetchers.http.lane import Lane
 from download_worker.fetchers.http.part import Part
 from download_worker.fetchers.http.sources import Source, next_source
@@ -42,11 +43,11 @@ MAX_PAUSE_SECONDS = 10.0
 IDLE_LANE_SECONDS = 10.0
 """A lane that brings nothing for so long, while others do, gives its place up."""
 NOTHING_FREE_SECONDS = 0.1
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.02
 FAREWELL_SECONDS = 5.0
 """How long lanes that were dismissed may take; one that is stuck in a connect hands nothing over any more."""
 
-_OURS = frozenset({Code.DISK_FULL, Code.PERMISSION, Code.STORAGE})
+_OURS = frozenset({Code.DISK_FULL, Code.UNMOUNTED, Code.PERMISSION, Code.STORAGE})
 """Troubles of this machine: no other source helps."""
 
 
@@ -190,7 +191,12 @@ class Crew:
         lane = Lane(self._hired, source, self)
         self._lanes.append(lane)
         self._assembly.enter(lane.number)
-        lane.start()
+        try:
+            lane.start()
+        except RuntimeError as error:  # the system gives no more threads
+            lane.trouble = no_more_threads()
+            lane.trouble.__cause__ = error
+            self.left(lane)
 
     def _judge(self, lane: Lane) -> None:
         """A lane has ended: what that means for its source, and for the attempt."""
@@ -201,29 +207,31 @@ class Crew:
             return
         if not isinstance(trouble, Trouble) or trouble.code in _OURS or self.part.emptied:
             raise trouble
-        if isinstance(trouble, GiveUp) and self._assembly.complete:
-            raise trouble  # there is more of it than there can be
-        if self._lanes:
-            self._bear_fewer(lane)
+        if isinstance(trouble, TooMuch):
+            raise trouble
+        self.leash.setback(trouble.message)
+        if self._lanes and not lane.brought_bytes:
+            self._bear_fewer(lane.source, trouble)
             return
         self._breaks += 1
-        lane.source.failed(trouble)
-        self.leash.setback(trouble.message)
+        if not self._lanes:
+            lane.source.failed(trouble)
         most = MAX_BREAKS + (self._assembly.total or 0) // BYTES_PER_BREAK
         if self._breaks >= most or self._assembly.restarts > MAX_RESTARTS:
             raise trouble
-        if lane.source.out is None:
+        if not self._lanes and lane.source.out is None:
             self._rest(0 if lane.brought_bytes >= WORTH_BYTES else lane.source.fails, trouble)
 
-    def _bear_fewer(self, lane: Lane) -> None:
-        """Others go on: the source may bear no more connections than these, or this one only had bad luck."""
-        if lane.brought_bytes:
-            return
-        source = lane.source
-        source.most_lanes = max(1, sum(other.source is source for other in self._lanes))
+    def _bear_fewer(self, source: Source, trouble: Trouble) -> None:
+        """Others go on, and this connection brought nothing: its source bears no more than it has, or is of no use."""
+        others = sum(other.source is source for other in self._lanes)
+        if others:
+            source.most_lanes = others
+        else:
+            source.failed(trouble)
         if next_source(self._sources, [other.source for other in self._lanes], others_may_help=True) is None:
             self._tuner.refused()
-        logger.debug("{} bears {} connections: {}", source.host, source.most_lanes, lane.trouble)
+        logger.debug("{} bears {} connections: {}", source.host, others, trouble.message)
 
     def _rest(self, fails: int, trouble: Trouble) -> None:
         seconds = 0.0
@@ -270,19 +278,27 @@ class Crew:
             lane.dismiss()
         while self._lanes and (left := until - monotonic()) > 0:
             with suppress(queue.Empty):
-                self._lanes.remove(self._gone.get(timeout=left))
+                gone = self._gone.get(timeout=left)
+                self._lanes.remove(gone)
+                self._assembly.settled(gone.number)
 
     def _replaces_wrong_bytes(self) -> bool:
-        """Several sources gave the bytes, and their digest is wrong: one of them lied. Its bytes are to come again."""
+        """The digest is wrong. What somebody else than the leader gave comes again from another one; when all is the
+        leader's own, it is for a verifier to say."""
         expected = self.wanted.sha256
         if expected is None or self.part.digest() == expected:
             return False
-        givers = [source for source in self._sources if source.giver in {s.giver for s in self.part.stretches()}]
-        if len(givers) < 2:
-            return False  # all from one: for a verifier to say
-        suspect = givers[-1]
+        givers = self._assembly.givers()
+        ours = [source for source in self._sources if source.giver in givers]
+        strangers = givers - {source.giver for source in ours}
+        if not strangers and ours == [self._sources[0]]:
+            return False
+        if not strangers:
+            self._blame(ours[-1])
+        self._assembly.take_back(strangers or frozenset({ours[-1].giver or 0}))
+        return True
+
+    def _blame(self, suspect: Source) -> None:
         suspect.out = GiveUp(Code.HASH_MISMATCH, f"{suspect} gave other bytes than the file has", elsewhere=True)
         logger.warning("the digest is wrong: what {} gave is fetched again from elsewhere", suspect)
         self.leash.setback(suspect.out.message)
-        self._assembly.take_back(suspect)
-        return True

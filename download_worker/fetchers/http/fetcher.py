@@ -50,7 +50,7 @@ class HttpFetcher:
         self, url: str, mirrors: Sequence[str], wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect
     ) -> Fetched:
         whole = room.whole_file()
-        if whole is not None and _may_go_on(whole, url, wanted):
+        if whole is not None and _is_the_file(whole, url, wanted):
             return fetched(room, whole, whole.durable_bytes)
         former = room.journal()
         with opened(
@@ -76,9 +76,14 @@ class HttpFetcher:
         return Crew(terms, assembly, sources, wanted, leash)
 
 
+def _is_the_file(whole: Journal, url: str, wanted: ModelInfo) -> bool:
+    """Whether a whole file is this source's, right or wrong, or has the digest that is wanted."""
+    return whole.sha256 == wanted.sha256 or (whole.lead is not None and whole.lead.source == source_key(url))
+
+
 def _may_go_on(former: Journal, url: str, wanted: ModelInfo) -> bool:
     """Whether what is here can become the file at this URL: it began there, or a digest will judge it."""
+    if wanted.sha256 is not None:
+        return former.sha256 in (None, wanted.sha256)
     lead = former.lead
-    return wanted.sha256 is not None or (
-        lead is not None and lead.source == source_key(url) and (former.whole or can_be_split(lead, wanted))
-    )
+    return lead is not None and lead.source == source_key(url) and can_be_split(lead, wanted)

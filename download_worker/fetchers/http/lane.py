@@ -10,6 +10,7 @@ import threading
 from time import monotonic
 from typing import Protocol
 
+from download_worker.fetchers.fetcher import HEAD_BYTES
 from download_worker.fetchers.http.buffers import Buffer
 from download_worker.fetchers.http.part import Part
 from download_worker.fetchers.http.ranges import ask
@@ -129,7 +130,8 @@ class Lane:
         """One buffer of it. False at the end of the body."""
         crew = self._crew
         buffer = crew.part.buffer(crew.leash)
-        view = buffer.view[:most_bytes]
+        # The first bytes say what the file is and how far away the host; until they are handed over nobody may join.
+        view = buffer.view[: most_bytes if self.brought_bytes else min(most_bytes, HEAD_BYTES)]
         filled, until = 0, monotonic() + FILL_SECONDS
         try:
             while filled < len(view) and self.moved_at < until:

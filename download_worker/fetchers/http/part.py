@@ -124,7 +124,7 @@ class Part:
 
         Raises what `inspect` raises, and then the room is empty; TryLater, GiveUp for the disk.
         """
-        if not self._inspected and at < HEAD_BYTES:
+        if not self._inspected and at < HEAD_BYTES and not self._sink.is_over:
             self._take_head(at, buffer.view[:length])
         self._sink.put(buffer, at, length, giver)
 
@@ -265,9 +265,11 @@ class Part:
         self._sink.stop()
         try:
             if not self.emptied and not self.journal.whole:  # a whole file's times must not change any more
-                self._sink.last_checkpoint()
-                with suppress(OSError):  # blocks that were taken beforehand are for others until we come back
-                    self._file.truncate(self._file.stat().st_size)
+                try:
+                    self._sink.last_checkpoint()
+                finally:
+                    with suppress(OSError):  # blocks that were taken beforehand are for others until we come back
+                        self._file.truncate(self._file.stat().st_size)
         finally:
             self._account.close()
             self._file.close()

@@ -153,7 +153,7 @@ def decide(head: Head, held: Held, at: int, wanted: ModelInfo, limits: Limits) -
         raise _lying(head, f"answers {head.status} to a question without a range")
     if head.status == 416:
         return _nothing_more(head, at, wanted, limits)
-    return _continued(head, held, at, limits)
+    return _continued(head, held, at, wanted, limits)
 
 
 def end_of_body(framing: Framing, at: int, total: int | None, wanted: ModelInfo) -> End:
@@ -177,7 +177,7 @@ def parse_content_range(text: str | None) -> tuple[int, int, int] | None:
     return (first, last, total) if first <= last < total else None
 
 
-def _continued(head: Head, held: Held, at: int, limits: Limits) -> Decision:
+def _continued(head: Head, held: Held, at: int, wanted: ModelInfo, limits: Limits) -> Decision:
     """206 (H2–H5)."""
     part = parse_content_range(head.headers.get("content-range"))
     if part is None:
@@ -192,6 +192,8 @@ def _continued(head: Head, held: Held, at: int, limits: Limits) -> Decision:
         or _changed(version.last_modified, head.headers.get("last-modified"))
     ):
         return Restart("its file has changed")
+    if wanted.sha256 is None and version is not None and version.etag and "etag" not in head.headers:
+        return Restart("it does not say of which version its part is")  # RFC 9110, 15.3.7: it must
     if first != at:
         return AskAgain(f"it was asked for byte {at} and sent byte {first}")
     if head.framing.length not in (None, last - first + 1):

@@ -24,11 +24,13 @@ USUAL_BYTES = 8 * LEAST_BYTES
 WISH_SECONDS = 1.0
 ASKS_PER_WISH = 50.0
 """A claim should last so many times as long as asking for it, during which a connection lies idle."""
-ROUNDS = 2
+LEAST_ASKS = 4.0
+"""The same for the small ones towards the end."""
+ROUNDS = 1.5
 """What remains is enough for so many claims of every lane: the pieces shrink as the end comes nearer."""
-PATIENCE_SECONDS = 3.0
+PATIENCE_SECONDS = 1.5
 """A claim that is older than this and needs as long again is taken over at once from a lane that is much slower."""
-MUCH_SLOWER = 8.0
+MUCH_SLOWER = 4.0
 """So many times slower: nothing is left to that lane, not even what may be under way to it."""
 WORTH_SECONDS = 0.05
 """A claim is only taken over where its end comes so much sooner by it, the time for asking not counted."""
@@ -44,7 +46,7 @@ def wish_bytes(bytes_per_second: float, remaining_bytes: int, lanes: int, ask_se
     if lanes <= 1:
         return remaining_bytes
     pace = int(bytes_per_second * max(WISH_SECONDS, ASKS_PER_WISH * ask_seconds))
-    fair = remaining_bytes // (ROUNDS * lanes)
+    fair = max(int(remaining_bytes / (ROUNDS * lanes)), int(bytes_per_second * LEAST_ASKS * ask_seconds))
     wish = max(LEAST_BYTES, min(fair, max(pace, USUAL_BYTES), MOST_BYTES))
     return wish - wish % LEAST_BYTES
 

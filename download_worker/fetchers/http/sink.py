@@ -93,6 +93,11 @@ class Sink:
             return SpanMap(self._received.stretches())
 
     @property
+    def is_over(self) -> bool:
+        """Nothing that is put now is taken any more."""
+        return self._duties.stopping
+
+    @property
     def trouble(self) -> BaseException | None:
         return self._duties.trouble
 
@@ -126,6 +131,8 @@ class Sink:
             self._flush_wanted |= self._account.filled(self._received.bytes - self._durable_bytes)
             self._to_write.notify()
             self._to_hash.notify()
+            if self._is_flush_due():
+                self._to_flush.notify()
         self.expect(self._received.bytes)
         self._duties.pump()
 
@@ -259,7 +266,10 @@ class Sink:
     def _is_flush_due(self) -> bool:
         waiting = self._written.bytes - self._durable_bytes
         overdue = self._now() - self._flushed_at >= CHECKPOINT_SECONDS
-        return waiting > 0 and (self._flush_wanted or overdue or waiting >= self._window_bytes)
+        # Lanes that wait should not get a flush for one buffer's worth, and then the next: more is about to be written.
+        worth_it = self._window_bytes // 2 if self._account.filling or self._write_queue else 1
+        wanted = self._flush_wanted and waiting >= worth_it
+        return waiting > 0 and (wanted or overdue or waiting >= self._window_bytes)
 
     def _flush_and_check(self) -> None:
         self._flush()

@@ -41,6 +41,11 @@ class Source:
     out: Trouble | None = None
 
     @property
+    def bears(self) -> int:
+        """How many connections at once: one, until it has shown that it has this file."""
+        return self.most_lanes if self.giver is not None else 1
+
+    @property
     def key(self) -> str:
         return source_key(self.url)
 
@@ -75,5 +80,5 @@ def next_source(sources: Sequence[Source], lanes: Sequence[Source], *, others_ma
     The one that failed least goes first, and the leader before its mirrors; mirrors only where they may help.
     """
     able = sources if others_may_help else sources[:1]
-    free = [source for source in able if source.out is None and lanes.count(source) < source.most_lanes]
+    free = [source for source in able if source.out is None and lanes.count(source) < source.bears]
     return min(free, key=lambda source: source.fails, default=None)

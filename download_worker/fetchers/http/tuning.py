@@ -1,8 +1,8 @@
 """How many connections one file should have: found by trying more, measuring, and going back where it was for nothing.
 
-A trial doubles the lanes, or takes a quarter of them away, and compares the bytes per second of all with those before.
-No more are tried while the lanes wait for ourselves (a free buffer, the bandwidth limit), and nothing near the end.
-Pure: all time is in the samples.
+A trial doubles the lanes or more, or takes a quarter of them away, and compares the bytes per second of all with those
+before. No more are tried while the lanes wait for ourselves (a free buffer, the bandwidth limit), and nothing near the
+end. Pure: all time is in the samples.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 BYTES_PER_LANE = 4 * 1024 * 1024
 """What must remain for each lane of a trial; for less no connection is worth its making."""
-END_SECONDS = 1.0
+END_SECONDS = 1.5
 """When what remains takes less than this, nothing is tried any more."""
 OWN_WAIT_SHARE = 0.1
 """The lanes waited for ourselves for more than this share of the time: more of them would only wait more."""
@@ -35,6 +35,8 @@ LONG_REST_SECONDS = 25.0
 """At least, before fewer lanes are tried: they cost speed while they are tried."""
 MAX_REST_SECONDS = 200.0
 
+EASY_BYTES_PER_SECOND = 100 * 1024 * 1024
+"""What is slower costs this machine next to nothing: the first trial is of four times the lanes instead of twice."""
 GAIN = 1.15
 """Further lanes are kept for this."""
 CLEAR_SHARE = 0.5
@@ -132,7 +134,8 @@ class Tuner:
             if self._fewer_next and self._lanes > 1:
                 self._change(_fewer(self._lanes), sample, _Level(self._lanes, epoch.bytes_per_second))
             else:
-                self._try_more(sample, epoch, 2)
+                is_easy = epoch.bytes_per_second < EASY_BYTES_PER_SECOND and not self._rest_until
+                self._try_more(sample, epoch, 4 if is_easy else 2)
         if self._first is not None and (epoch.is_ours or epoch.seconds > MAX_EPOCH_SECONDS):
             self._first = sample
 
