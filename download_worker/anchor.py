@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from download_worker.errors import Code, GiveUp
+from download_worker.errors import Code, GiveUp, TryLater
 
 
 class LedgerLost(GiveUp):
@@ -26,7 +26,7 @@ class Anchor:
         self._identity = None if path is None else _identity(path)
 
     def check(self) -> None:
-        """Raises LedgerLost."""
+        """Raises LedgerLost; TryLater(storage) where the file cannot be looked at now, which says nothing of it."""
         if self._path is None:
             return
         now = _identity(self._path)
@@ -37,7 +37,7 @@ class Anchor:
 
 
 def refuse_lost(path: Path) -> None:
-    """Before a ledger is made at this path: was there one? Raises LedgerLost."""
+    """Before a ledger is made at this path: was there one? Raises LedgerLost; TryLater(storage)."""
     if _note(path).exists() and _identity(path) is None:
         hint = f"restore it from a backup; to begin a new one, remove {_note(path)} as well"
         message = f"the ledger {path} is missing or empty, but there was one"
@@ -55,9 +55,12 @@ def _note(path: Path) -> Path:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """None where there is no file, or one without a byte."""
+    """None where there is no file, or one without a byte. Raises TryLater(storage)."""
     try:
         stat = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        message = f"the ledger {path} cannot be looked at: {error.strerror or error}"
+        raise TryLater(Code.STORAGE, message) from error
     return (stat.st_dev, stat.st_ino) if stat.st_size else None

@@ -36,6 +36,11 @@ _TOKEN = re.compile(rf"[\x21-\x7e]{{1,{MAX_TOKEN_CHARS}}}\Z")
 MAX_WAIT_SECONDS = 86_400
 """The ledger takes a job that waits for longer than a day for one that was written under a wrong clock."""
 
+MAX_PATIENCE_SECONDS = 366 * 86_400
+MAX_CHECKPOINT_BYTES = 1024**3
+MAX_BYTES = 1024**5
+"""More than any volume has: who says more has mistaken the unit."""
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
@@ -57,12 +62,18 @@ class Settings(BaseSettings):
     max_tries: Annotated[
         int, Field(ge=1, description="tries before a job is FAILED; progress does not refill them")
     ] = 8
-    lease_seconds: Annotated[float, Field(gt=0, description="a claim without heartbeat is void after this")] = 60.0
+    lease_seconds: Annotated[
+        float, Field(gt=0, le=MAX_WAIT_SECONDS, description="a claim without heartbeat is void after this")
+    ] = 60.0
     heartbeat_seconds: Annotated[
-        float, Field(gt=0, description="progress is written and orders are heard this often")
+        float, Field(gt=0, le=MAX_WAIT_SECONDS, description="progress is written and orders are heard this often")
     ] = 1.0
-    sweep_seconds: Annotated[float, Field(gt=0, description="how often a lost ring is looked for")] = 30.0
-    backoff_base_seconds: Annotated[float, Field(gt=0, description="first wait after a failed try; it doubles")] = 5.0
+    sweep_seconds: Annotated[
+        float, Field(gt=0, le=MAX_WAIT_SECONDS, description="how often a lost ring is looked for")
+    ] = 30.0
+    backoff_base_seconds: Annotated[
+        float, Field(gt=0, le=MAX_WAIT_SECONDS, description="first wait after a failed try; it doubles")
+    ] = 5.0
     backoff_cap_seconds: Annotated[
         float, Field(gt=0, le=MAX_WAIT_SECONDS, description="longest wait, Retry-After included")
     ] = 3600.0
@@ -70,10 +81,15 @@ class Settings(BaseSettings):
         float, Field(gt=0, le=30, description="a host that is away is asked again at least this often")
     ] = 20.0
     outage_patience_seconds: Annotated[
-        float, Field(ge=0, description="a host may be away so long, while others answer, before tries count")
+        float,
+        Field(
+            ge=0,
+            le=MAX_PATIENCE_SECONDS,
+            description="a host may be away so long, while others answer, before tries count",
+        ),
     ] = 3600.0
     network_patience_seconds: Annotated[
-        float, Field(ge=0, description="all hosts may be away so long before tries count")
+        float, Field(ge=0, le=MAX_PATIENCE_SECONDS, description="all hosts may be away so long before tries count")
     ] = 86_400.0
     keep_days: Annotated[int, Field(ge=1, description="ended jobs and quarantined files are forgotten after this")] = 90
     database: str | None = Field(
@@ -82,18 +98,26 @@ class Settings(BaseSettings):
 
     # fetching
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 15.0
-    stall_timeout_seconds: Annotated[float, Field(gt=0, description="no byte for this long: reconnect")] = 60.0
+    stall_timeout_seconds: Annotated[
+        float, Field(gt=0, le=MAX_WAIT_SECONDS, description="no byte for this long: reconnect")
+    ] = 60.0
     min_bytes_per_second: Annotated[
         float, Field(ge=0, description="a source that is slower for minutes is left; waits for a limit do not count")
     ] = 10_000.0
-    min_speed_window_seconds: Annotated[float, Field(gt=0, description="so long a source may be that slow")] = 300.0
+    min_speed_window_seconds: Annotated[
+        float, Field(gt=0, le=MAX_WAIT_SECONDS, description="so long a source may be that slow")
+    ] = 300.0
     connections_per_file: Annotated[
         int, Field(ge=1, le=32, description="at once, and only while more of them are faster")
     ] = 16
     connections_per_host: Annotated[int, Field(ge=1, le=64, description="at once, over all jobs of a worker")] = 32
-    checkpoint_bytes: Annotated[int, Field(ge=4096, description="a crash costs at most this much")] = 16 * 1024 * 1024
-    max_file_bytes: Annotated[int, Field(gt=0, description="larger files are refused")] = 200 * 1024**3
-    disk_reserve_bytes: Annotated[int, Field(ge=0, description="kept free on every volume")] = 256 * 1024**2
+    checkpoint_bytes: Annotated[
+        int, Field(ge=4096, le=MAX_CHECKPOINT_BYTES, description="a crash costs at most this much")
+    ] = 16 * 1024 * 1024
+    max_file_bytes: Annotated[int, Field(gt=0, le=MAX_BYTES, description="larger files are refused")] = 200 * 1024**3
+    disk_reserve_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES, description="kept free on every volume")] = (
+        256 * 1024**2
+    )
     limits: Annotated[
         Limits, NoDecode, Field(description="bytes per second: total, per_job, [limits.hosts], schedules; or the total")
     ] = Limits()
@@ -119,7 +143,7 @@ class Settings(BaseSettings):
     # proving
     quarantine: Annotated[Literal["delete", "keep"], Field(description="what happens to rejected files")] = "delete"
     no_verdict: Annotated[Literal["hold", "fail"], Field(description="when the language model is silent")] = "hold"
-    llm_timeout_seconds: Annotated[float, Field(gt=0, description="total for one answer")] = 120.0
+    llm_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_WAIT_SECONDS, description="total for one answer")] = 120.0
     openai_base_url: str | None = Field(
         default=None, validation_alias=AliasChoices("openai_base_url", "OPENAI_BASE_URL")
     )
@@ -154,6 +178,14 @@ class Settings(BaseSettings):
             check_floor(name, rate, info.data.get("min_bytes_per_second", 0.0))
         return value
 
+    @field_validator("ca_file", "hf_token_file", "civitai_api_token_file", "openai_api_key_file")
+    @classmethod
+    def _of_a_user(cls, value: Path | None) -> Path | None:
+        try:
+            return None if value is None else value.expanduser()
+        except RuntimeError as error:
+            raise ValueError("names the home of a user that this machine does not know") from error
+
     @field_validator("hf_endpoint", "civitai_endpoint")
     @classmethod
     def _endpoint(cls, value: str) -> str:
@@ -176,6 +208,8 @@ class Settings(BaseSettings):
             raise ValueError("lease_seconds must be at least three times heartbeat_seconds")
         if self.backoff_cap_seconds < self.backoff_base_seconds:
             raise ValueError("backoff_cap_seconds must not be below backoff_base_seconds")
+        if self.network_patience_seconds < self.outage_patience_seconds:
+            raise ValueError("network_patience_seconds must not be below outage_patience_seconds")
         return self
 
     @classmethod

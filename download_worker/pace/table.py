@@ -30,6 +30,9 @@ ALONE_SECONDS = 5.0
 MAX_AHEAD_SECONDS = 1.0
 """A bucket further in the future was written under another boot, where boots have no names (macOS, Windows)."""
 
+MAX_DEBT_BYTES = 256 * 1024 * 1024
+"""Far more than all connections of a job can owe: who owes more was written by somebody else."""
+
 Buckets = Mapping[str, Bucket]
 _ROWS = TypeAdapter(
     tuple[str, dict[str, tuple[float, float, dict[str, float]]]], config=ConfigDict(allow_inf_nan=False)
@@ -71,7 +74,7 @@ class Table:
             return {}
         if boot_id != now.boot_id:
             return {}
-        return {name: Bucket(*row) for name, row in rows.items() if row[0] <= now.seconds + MAX_AHEAD_SECONDS}
+        return {name: _believed(*row) for name, row in rows.items() if row[0] <= now.seconds + MAX_AHEAD_SECONDS}
 
     def _write(self, now: Instant) -> None:
         rows = {name: (bucket.at_seconds, bucket.idle_bytes, dict(bucket.debts)) for name, bucket in self._last.items()}
@@ -87,6 +90,11 @@ class Table:
             self._told = True
             message = "{} cannot be shared ({}); this process keeps the limits alone, and tries again every {:.0f} s"
             logger.warning(message, self._path, error, ALONE_SECONDS)
+
+
+def _believed(at_seconds: float, idle_bytes: float, debts: Mapping[str, float]) -> Bucket:
+    owed = {job: min(debt, MAX_DEBT_BYTES) for job, debt in debts.items() if debt > 0}
+    return Bucket(at_seconds, max(0.0, idle_bytes), owed)
 
 
 def _lively(buckets: Buckets, now: Instant) -> Buckets:

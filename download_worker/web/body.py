@@ -9,6 +9,7 @@ taken apart by http.client.
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ class Body:
         self._stream: Any = head.fp
         self._sock: socket.socket | None = getattr(getattr(self._stream, "raw", None), "_sock", None)
         self._in_records = isinstance(self._sock, ssl.SSLSocket)
+        self._reads_ahead = True  # with the head some of the body came, too
 
     def read(self, max_bytes: int) -> bytes:
         """At least one byte, or none at the end."""
@@ -57,15 +59,28 @@ class Body:
         self._count(got, wanted)
         if self._in_records and 0 < got < wanted:
             got += self._more(view[got:wanted])
+        self._reads_ahead = wanted - got < io.DEFAULT_BUFFER_SIZE  # the last read may have been for so few
         return got
 
     def more_within(self, seconds: float) -> bool:
         """Whether a read would find something, if only the end, within so long; True where that cannot be told."""
         if self._sock is None or self._left == 0 or self._stream.closed:
             return True
-        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+        if self._holds_bytes() or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
             return True
         return wait_for_read(self._sock, timeout=seconds)
+
+    def _holds_bytes(self) -> bool:
+        """Whether the stream has bytes of its own, or may have: it reads ahead only where it was asked for a few."""
+        if not self._reads_ahead:
+            return False
+        try:
+            with self._without_waiting():
+                return bool(self._stream.peek(1))
+        except _NOTHING_YET:
+            return False
+        except (OSError, ValueError):
+            return True
 
     def ended_cleanly(self) -> bool:
         """Whether all of it was read and nothing came after it, so that its connection may carry another answer (H29).

@@ -204,7 +204,7 @@ def test_the_next_in_line_is_what_a_claim_would_take_and_stays_where_it_is(ledge
     ledger.change(job.claim, moves.put_off(clock.now() + timedelta(seconds=9), "later", "t"))
     assert ledger.next_in_line(clock.now()) is None
     clock.advance(9)
-    assert ledger.next_in_line(clock.now()) == Waiting(3, "b.example")
+    assert ledger.next_in_line(clock.now()) == Waiting(3, "b.example", job.job_id)
     ledger.pause_queue(True)
     assert ledger.next_in_line(clock.now()) is None
 

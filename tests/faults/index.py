@@ -147,7 +147,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "H16": (
         "test_h16_a_busy_host_is_given_the_time_it_asks_for",
         "test_h16_a_host_that_becomes_busy_on_the_way_is_obeyed_and_the_bytes_are_kept",
-        "test_h16_another_job_waits_too_when_the_host_asks_for_time",
+        "test_h16_when_a_host_asks_for_time_all_its_jobs_wait_and_none_loses_a_try",
     ),
     "H17": (
         "test_h17_a_broken_server_is_tried_again",
@@ -194,12 +194,12 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_h26_an_endless_body_is_left_at_the_limit",
     ),
     "H27": (
-        "test_h27_a_host_that_dies_at_40_percent_costs_two_percent_of_the_bytes_at_most",
+        "test_show_4_a_host_that_dies_at_40_percent_costs_two_percent_of_the_bytes_at_most",
         "test_h27_no_fault_makes_us_ask_for_a_head",
     ),
     "H28": (
         "test_h28_a_flipped_bit_is_reported_by_the_digest_of_the_very_bytes",
-        "test_h28_a_host_that_lies_is_blamed_and_only_its_bytes_come_again",
+        "test_show_4_a_host_that_lies_is_blamed_and_only_its_bytes_come_again",
         "test_h28_a_source_that_is_away_is_asked_last",
     ),
     "H29": (

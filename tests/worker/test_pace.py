@@ -371,6 +371,16 @@ def test_a_table_that_cannot_be_read_counts_as_empty(home: Home, garbage: bytes)
     assert pace.spend("a.example", "job", MIB) == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize(
+    "row", ['[1000, 0, {"job": 1e300}]', '[1000, -1e300, {}]', '[1000, 0, {"other": -1e300, "job": 1}]']
+)
+def test_a_debt_or_credit_that_nobody_can_have_stops_no_job_for_ever(home: Home, row: str) -> None:
+    pace = home.pace("limits = '1 MiB/s'")
+    (home.path / "state" / "pace.json").write_text(f'["boot-1", {{"total": {row}}}]\n')
+    waited = pace.spend("a.example", "job", MIB)
+    assert 0.0 < waited <= 1.1 + table.MAX_DEBT_BYTES / MIB
+
+
 def test_what_a_longer_table_has_left_behind_is_not_read(home: Home) -> None:
     pace = home.pace("limits = '1 MiB/s'")
     for n in range(50):

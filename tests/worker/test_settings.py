@@ -107,6 +107,13 @@ def test_g1_an_unknown_key_is_an_error_with_its_line_and_the_nearest_key(
         ("hf_endpoint = 'https://x?a=1'", "hf_endpoint"),
         ("hf_endpoint = 'https://x/#f'", "hf_endpoint"),
         ("hf_token_file = 3", "hf_token_file"),
+        *(
+            (f"{key}_seconds = 1e12", f"{key}_seconds")
+            for key in ("sweep", "lease", "stall_timeout", "outage_patience")
+        ),
+        ("checkpoint_bytes = 1000000000000", "checkpoint_bytes"),
+        ("disk_reserve_bytes = 10000000000000000", "disk_reserve_bytes"),
+        ("ca_file = '~nobody-of-this-name/x.pem'", "ca_file"),
     ],
 )
 def test_g1_a_wrong_value_names_its_line_and_key(config: Write, text: str, key: str) -> None:
@@ -186,6 +193,7 @@ def test_hosts_are_split_at_commas_in_the_environment_and_listed_in_the_file(
         ("lease_seconds = 1\nheartbeat_seconds = 1", ("lease_seconds", "heartbeat_seconds")),
         ("backoff_base_seconds = 9\nbackoff_cap_seconds = 8", ("backoff_cap_seconds", "backoff_base_seconds")),
         ("backoff_cap_seconds = 172800", ("backoff_cap_seconds",)),
+        ("outage_patience_seconds = 90000", ("network_patience_seconds", "outage_patience_seconds")),
     ],
 )
 def test_g5_limits_that_contradict_each_other_are_refused_together(

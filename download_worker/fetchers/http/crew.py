@@ -255,7 +255,7 @@ class Crew:
         waited = self._throttled_seconds + self.part.pressed_seconds
         if self._floor.is_below(monotonic(), self._received_bytes, waited, len(self._lanes)):
             for lane in self._lanes:
-                lane.source.out = TryLater(Code.TOO_SLOW, f"{lane.source.host} sent next to nothing for minutes")
+                lane.source.let_go(TryLater(Code.TOO_SLOW, f"{lane.source.host} sent next to nothing for minutes"))
                 lane.dismiss()
             self._floor = self._new_floor()
 
@@ -299,6 +299,7 @@ class Crew:
         return True
 
     def _blame(self, suspect: Source) -> None:
-        suspect.out = GiveUp(Code.HASH_MISMATCH, f"{suspect} gave other bytes than the file has", elsewhere=True)
+        lie = GiveUp(Code.HASH_MISMATCH, f"{suspect} gave other bytes than the file has", elsewhere=True)
+        suspect.let_go(lie)
         logger.warning("the digest is wrong: what {} gave is fetched again from elsewhere", suspect)
-        self.leash.setback(suspect.out.message)
+        self.leash.setback(lie.message)

@@ -61,8 +61,14 @@ class Source:
     def failed(self, trouble: Trouble) -> None:
         """A connection ended with this: either a moment heals it, or this attempt asks here no more."""
         self.fails += 1
+        trouble.host = self.host
         if not self._is_blip(trouble) or self.fails >= MAX_FAILS:
             self.out = trouble
+
+    def let_go(self, trouble: Trouble) -> None:
+        """This attempt asks here no more."""
+        trouble.host = self.host
+        self.out = trouble
 
     def _is_blip(self, trouble: Trouble) -> bool:
         if not isinstance(trouble, TryLater):
