@@ -5,9 +5,10 @@ a time, after pauses that grow to `probe_cap_seconds`. Its first answer ends the
 A host that asked for time itself (Retry-After) rests for all its jobs, not only for the one that was told. What happens
 beyond a redirect says little of the host that was asked: only when it happens to several of its jobs in a row.
 
-Patience has an end. A host that is silent while others answer, or that was reached and refuses or asks for ever more
-time, gets `outage_patience_seconds`; a network that is away altogether `network_patience_seconds`. After that the tries
-of each job count as ever. What is known here is this process's own, and is forgotten with it.
+Patience has an end. A host that is silent while others answer, or that was reached and refuses, gets
+`outage_patience_seconds`; a network that is away altogether `network_patience_seconds`; a host that asks for ever more
+time as much as if it were away. After that the tries of each job count as ever. What is known here is this process's
+own, and is forgotten with it.
 """
 
 from __future__ import annotations
@@ -98,6 +99,13 @@ class Rest:
         return self.holds and (self.probe is not None or seconds < self.probe_at_seconds)
 
 
+class Indulgence(NamedTuple):
+    """Since when tries of a job are refunded one after the other, and until when it waits; steady seconds."""
+
+    since_seconds: float
+    until_seconds: float
+
+
 class Wait(NamedTuple):
     """What a job waits for, for people; and until the next probe, so that it is due when that one finds the host."""
 
@@ -128,6 +136,7 @@ class Hosts:
         self._rows: dict[str, frozenset[JobId]] = {}
         self._excused: frozenset[JobId] = frozenset()
         self._last_answers: dict[str, float] = {}
+        self._indulged: dict[JobId, Indulgence] = {}  # the longest unheard of first
 
     def listen(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -137,7 +146,7 @@ class Hosts:
         hosts, now = hosts_asked_by(job), self._seconds()
         with self._lock:
             rest = self._rests.get(hosts[0]) if len(hosts) == 1 else None
-            if rest is not None and not rest.let_go and rest.probe is None and now >= rest.probe_at_seconds:
+            if rest is not None and rest.holds and rest.probe is None and now >= rest.probe_at_seconds:
                 self._rests[rest.host] = replace(rest, probe=job.job_id)
 
     def ended(self, job: Job) -> None:
@@ -190,7 +199,8 @@ class Hosts:
                 return None
             first = min(away, key=lambda rest: rest.probe_at_seconds)
             asked_seconds = _asked_seconds(trouble) if trouble.beyond else 0.0  # of this job alone
-            return Wait(self._told(first, now), max(asked_seconds, first.probe_at_seconds - now))
+            seconds = max(asked_seconds, first.probe_at_seconds - now)
+            return Wait(self._told(first, now), seconds) if self._indulges(job.job_id, now, seconds) else None
 
     def excused(self) -> frozenset[JobId]:
         """Jobs that met a host before it was known to be away: their last try is not to be counted. Told once."""
@@ -236,7 +246,7 @@ class Hosts:
             self._rests[host] = after
             begins = before is None or before.began_seconds != after.began_seconds
             if begins and not after.asked_for:
-                self._excused |= row - {job_id}
+                self._excused |= {other for other in row - {job_id} if self._indulges(other, now, 0.0)}
             told = self._told(after, now)
         if begins:
             logger.warning("{}; its other jobs wait as well", told)
@@ -271,7 +281,7 @@ class Hosts:
             until = max(until, rest.probe_at_seconds)
         if rest is None or not rest.asked_for or _is_over(rest, now):
             return Rest(host, self._clock.now(), now, trouble.message, until, reached=True, asked_for=True)
-        let_go = now - rest.began_seconds >= self._outage_patience_seconds
+        let_go = now - rest.began_seconds >= self._patience_seconds(host, rest.began_seconds, reached=False)
         return replace(rest, reason=trouble.message, probe_at_seconds=until, probe=None, let_go=let_go)
 
     def _longer(self, rest: Rest, now: float, sign: Sign) -> Rest:
@@ -284,6 +294,17 @@ class Hosts:
         pause = min(self._probe_cap_seconds, max(rest.pause_seconds, FIRST_PAUSE_SECONDS) * 2)
         probe_at = now + pause * (0.75 + 0.25 * self._roll())  # not all workers of the world in the same second
         return replace(rest, reached=reached, probe=None, pause_seconds=pause, probe_at_seconds=probe_at)
+
+    def _indulges(self, job_id: JobId, now: float, wait_seconds: float) -> bool:
+        """Whether the patience with this job lasts. An answer to others ends the rest of a host and not the patience
+        with a job that fails there every time: it would be refunded for ever."""
+        former = self._indulged.pop(job_id, None)
+        goes_on = former is not None and now - former.until_seconds <= QUIET_SECONDS
+        since = former.since_seconds if former is not None and goes_on else now
+        self._indulged[job_id] = Indulgence(since, now + wait_seconds)
+        while now - self._indulged[oldest := next(iter(self._indulged))].until_seconds > QUIET_SECONDS:
+            del self._indulged[oldest]
+        return now - since < self._patience_seconds("", since, reached=False)
 
     def _patience_seconds(self, host: str, began_seconds: float, reached: bool) -> float:
         others = (at for other, at in self._last_answers.items() if other != host)

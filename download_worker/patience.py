@@ -65,7 +65,8 @@ def _nobodys_fault(trouble: Trouble, job: Job, shop: Workshop) -> Move | None:
     else:
         return None
     logger.debug("job {} waits: {}", job.job_id, told)
-    return moves.put_off(shop.clock.now() + timedelta(seconds=seconds), told, shop.at(), refund=True)
+    until = shop.clock.now() + min(timedelta(seconds=seconds), shop.settings.longest_wait)
+    return moves.put_off(until, told, shop.at(), refund=True)
 
 
 def _too_large_for_now(job: Job) -> float:

@@ -11,8 +11,11 @@ import os
 import re
 import stat
 import tomllib
+from base64 import b64encode
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
@@ -36,6 +39,7 @@ _TOKEN = re.compile(rf"[\x21-\x7e]{{1,{MAX_TOKEN_CHARS}}}\Z")
 MAX_WAIT_SECONDS = 86_400
 """The ledger takes a job that waits for longer than a day for one that was written under a wrong clock."""
 
+MIN_LONGEST_WAIT_SECONDS = 120.0
 MAX_PATIENCE_SECONDS = 366 * 86_400
 MAX_CHECKPOINT_BYTES = 1024**3
 MAX_BYTES = 1024**5
@@ -236,10 +240,28 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.state / 'doctor.db'}"
 
+    @property
+    def longest_wait(self) -> timedelta:
+        """No job waits for longer; those that wait for a host or a volume may do so for a minute in any case."""
+        return timedelta(seconds=max(self.backoff_cap_seconds, MIN_LONGEST_WAIT_SECONDS))
+
     def secrets(self) -> tuple[str, ...]:
         """All secret values, for the redactor."""
-        values = (self.hf_token, self.civitai_api_token, self.openai_api_key, self.proxy)
-        return tuple(value.get_secret_value() for value in values if value is not None)
+        values = (self.hf_token, self.civitai_api_token, self.openai_api_key)
+        tokens = tuple(value.get_secret_value() for value in values if value is not None)
+        return tokens if self.proxy is None else (*tokens, *_secrets_of_proxy(self.proxy.get_secret_value()))
+
+
+def _secrets_of_proxy(url: str) -> tuple[str, ...]:
+    """The URL, its password by itself, and its login as the proxy is told it (RFC 7617, Basic)."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:
+        return (url,)
+    if parts.password is None:
+        return (url,)
+    user, password = unquote(parts.username or ""), unquote(parts.password)
+    return url, parts.password, password, b64encode(f"{user}:{password}".encode()).decode("ascii")
 
 
 def find_home(option: Path | None = None) -> Path:

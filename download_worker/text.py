@@ -14,20 +14,20 @@ MAX_SHOWN_CHARS = 2_000
 _REMOVED = "[secret]"
 # Control, format (bidi, zero-width), surrogate, private use, line and paragraph separators.
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-# Query keys that carry a credential: Civitai's token, S3-style and CloudFront signatures, Azure's sig.
-_SECRET_QUERY = re.compile(
-    r"(?i)^(token|access_token|api[_-]?key|access[_-]?key|key|sig|signature|password|secret|policy|key-pair-id"
-    r"|x-amz-(signature|credential|security-token)|x-goog-(signature|credential))$"
+# Query keys that carry a credential, by their last word: Civitai's token, the signatures of S3, Google, CloudFront,
+# Tencent and Alibaba with what goes with them, Azure's sig, the Authorization of Backblaze B2, Akamai's hdnts.
+_QUERY_KEYS = (
+    r"(?:[\w.-]{0,40}[_.-])?(?:token|sig|signature|credential|authorization|auth|jwt|password|secret|hmac)"
+    r"|(?:[\w.-]{0,40}(?:access|api|auth)[_-]?)?key(?:id)?|key-pair-id|policy|hdn(?:ts|tl|ea)"
 )
+_SECRET_QUERY = re.compile(rf"(?i)(?:{_QUERY_KEYS})\Z")
 # Of these the ones that a person has: a row needs none of them, but a signature is what makes its URL work.
 _OUR_TOKENS = frozenset({"token", "access_token", "api_key", "apikey", "access_key"})
 _IN_TEXT = (
     re.compile(r"(?i)(?<=\bbearer )[\w.~+/=-]{6,}"),
+    re.compile(r"(?i)(?<=authorization: basic )[\w+/=]+"),
     re.compile(r"\b(hf|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{8,}"),
-    re.compile(
-        r"(?i)(?<=[?&])(token|access_token|api[_-]?key|access[_-]?key|key|sig|signature|password|secret|policy"
-        r"|key-pair-id|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential)=[^&\s\"'<>]+"
-    ),
+    re.compile(rf"(?i)(?<=[?&])(?:{_QUERY_KEYS})=[^&\s\"'<>]+"),
     re.compile(r"(?<=://)[^/\s\"']+(?=@)"),
 )
 

@@ -49,7 +49,8 @@ def ledger_of(settings: Settings) -> Iterator[Ledger]:
     from download_worker.database import open_engine
     from download_worker.jobs.sql_ledger import SqlLedger
 
-    ledger = SqlLedger(with_ballast(ballast_of(settings), lambda: open_engine(settings.database_url)))
+    engine = with_ballast(ballast_of(settings), lambda: open_engine(settings.database_url))
+    ledger = SqlLedger(engine, longest_wait=settings.longest_wait)
     try:
         yield ledger
     finally:

@@ -38,8 +38,8 @@ def row_of(job: Job) -> dict[str, Any]:
 def changes_of(job: Job) -> dict[str, Any]:
     """By column, what a move may change: not what the job is for.
 
-    `host` names all hosts that will be asked, so that a claim can pass over jobs of which every host rests; a worker of the first release,
-    which may write to the same ledger, names only one.
+    `host` names all hosts that will be asked, so that a claim can pass over jobs of which every host rests; a worker of
+    the first release, which may write to the same ledger, names only one.
     """
     return {
         "host": " ".join(hosts_asked_by(job)),

@@ -7,7 +7,7 @@ import threading
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Row, Select, TextClause, delete, func, select
@@ -59,8 +59,10 @@ VOID = ("", 0.0, 0.0)
 
 
 class SqlLedger:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, longest_wait: timedelta = MAX_WAIT) -> None:
+        """A job that waits for longer than `longest_wait` is due: that was written under another clock (C1, C2)."""
         self._engine = engine
+        self._longest_wait = longest_wait
         self._anchor = Anchor(file_of(engine))
         self._writer = threading.Semaphore(1 if file_of(engine) is not None else MOST_WRITERS)
 
@@ -81,19 +83,23 @@ class SqlLedger:
 
     def claim(self, worker: WorkerId, lease: Lease, now: datetime, bars: Bars = NO_BARS) -> Job | None:
         with self._writing() as connection:
-            connection.execute(statements.WAKE_THE_DUE, _times(now))
+            connection.execute(statements.WAKE_THE_DUE, self._times(now))
             job = _next(connection, bars, iso(now))
             return None if job is None else _replace(connection, job, moves.claimed(job, worker, lease, iso(now)))
 
     def next_in_line(self, now: datetime, bars: Bars = NO_BARS, *, above: int | None = None) -> Waiting | None:
         with reading(self._engine) as connection:
-            due = connection.execute(statements.ANY_DUE, _times(now)).first() is not None
+            due = connection.execute(statements.ANY_DUE, self._times(now)).first() is not None
         if due:
             with self._writing() as connection:
-                connection.execute(statements.WAKE_THE_DUE, _times(now))
+                connection.execute(statements.WAKE_THE_DUE, self._times(now))
         with reading(self._engine) as connection:
             row = _first(connection, bars, jobs.c.priority, jobs.c.host, jobs.c.job_id, above=above)
         return None if row is None else Waiting(row.priority, row.host.partition(" ")[0], JobId(row.job_id))
+
+    def _times(self, now: datetime) -> dict[str, str]:
+        """By these a wait is over."""
+        return {"now": iso(now), "too_far": iso(now + self._longest_wait)}
 
     def change(self, claim: Claim, move: Move) -> Job:
         with self._writing() as connection:
@@ -297,7 +303,7 @@ def _first(
         statement = statements.in_line(asked, past_hosts=bool(hosts), **shape, **more)
         return connection.execute(statement, given | ({"hosts": sorted(hosts)} if hosts else {})).all()
 
-    # Jobs with mirrors say several hosts: a page of them, again and again, shows which of those combinations are barred.
+    # Jobs with mirrors say several hosts: page by page it is seen which of those combinations are barred.
     barred = bars.full_hosts | bars.resting_hosts
     while barred and len(barred) < MOST_BARRED:
         met = {row.host for row in ask((jobs.c.host,), barred, limit=HOSTS_PER_LOOK)}
@@ -306,11 +312,6 @@ def _first(
         if not met or shut < met:
             break
     return next(iter(ask(columns, barred, lock=lock)), None)
-
-
-def _times(now: datetime) -> dict[str, str]:
-    """By these a wait is over. One that is longer than any was written under a wrong clock."""
-    return {"now": iso(now), "too_far": iso(now + MAX_WAIT)}
 
 
 def _queue_paused(connection: Connection) -> bool:

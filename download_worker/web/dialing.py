@@ -29,9 +29,13 @@ CONNECT_DEADLINE_SECONDS = 30.0
 """For the name and all its addresses together (N2, N3)."""
 NEXT_ADDRESS_SECONDS = 0.25
 """RFC 8305, section 5: the “Connection Attempt Delay” that it recommends."""
+GLANCE_SECONDS = 2.0
+"""For the name of a host that a proxy will look up: behind a company's proxy there may be no resolver for it."""
 MAX_PLACES = 16
 
 _UNDER_WAY = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)})
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""It is this machine that has no sockets or no memory for them; no host is to blame."""
 
 
 class Dialer:
@@ -51,7 +55,8 @@ class Dialer:
         """A SOCKS proxy that everything goes through; the others are the business of urllib3."""
 
     def dial(self, host: str, port: int, *, trusted: bool = False) -> socket.socket:
-        """Raises Refused(refused_address), TryLater(no_connection), GiveUp(not_found), Interrupted."""
+        """Raises Refused(refused_address), TryLater(no_connection; storage, when too many files are open),
+        GiveUp(not_found), Interrupted."""
         self.dialed += 1
         deadline = monotonic() + CONNECT_DEADLINE_SECONDS
         try:
@@ -62,12 +67,23 @@ class Dialer:
             return self._judged(self._raced(places, deadline), host, port, trusted=trusted)
         except OSError as error:
             self._check()
+            code = Code.STORAGE if error.errno in _NONE_LEFT else Code.NO_CONNECTION
             whom, hint = ("the proxy ", PROXY_HINT) if trusted else ("", None)
-            message = f"no connection to {whom}{host}:{port}: {why(error)}"
-            raise TryLater(Code.NO_CONNECTION, message, hint=hint) from error
+            hint = "raise the worker's limit of open files (ulimit -n)" if code is Code.STORAGE else hint
+            raise TryLater(code, f"no connection to {whom}{host}:{port}: {why(error)}", hint=hint) from error
         except TryLater:
             self._leash.check()  # what was cut looks like a failure
             raise
+
+    def judge(self, host: str, port: int) -> None:
+        """Before a proxy that looks names up by itself: what is known of this name here must be allowed.
+
+        Most proxies run on this machine or beside it, and would lead a name of a private address right there.
+        Raises Refused(refused_address).
+        """
+        patience = Patience(self._line, GLANCE_SECONDS, monotonic() + GLANCE_SECONDS)
+        for place in self._names.glance(host, port, patience):
+            self._policy.check(host, port, place.address)
 
     def _places(self, host: str, port: int, deadline: float, *, trusted: bool) -> list[Place]:
         """All of them allowed. Raises Refused, TryLater, GiveUp."""

@@ -90,6 +90,14 @@ class Names:
                 raise GiveUp(Code.NOT_FOUND, f"there is no host named {host}", hint=hint, elsewhere=True) from found
         raise TryLater(Code.NO_CONNECTION, f"{host} cannot be resolved: {why(found)}") from found
 
+    def glance(self, host: str, port: int, patience: Patience) -> list[Place]:
+        """What the resolver says at once; nothing where it knows no such name, or says nothing in time."""
+        try:
+            found = self._looked_up(host, port, patience)
+        except TryLater:
+            return []
+        return [] if isinstance(found, BaseException) else found
+
     def _doubt(self, host: str, port: int, patience: Patience) -> None:
         """Raises TryLater(no_connection) when this resolver does not even find the names that exist for certain."""
         for known in self._known:

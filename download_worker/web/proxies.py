@@ -19,6 +19,7 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from download_worker.errors import BadRequest, Code
 from download_worker.settings import Settings
+from download_worker.web.addresses import is_address
 from download_worker.web.origins import Address, Origin
 
 PROXY_HINT = "check the proxy setting, its user and its password; the worker tries again by itself"
@@ -109,10 +110,12 @@ def _spares(entry: str, origin: Origin) -> bool:
         if port is not None and int(port) != origin.port:
             return False
     entry = entry.removeprefix("*").strip("[]").lstrip(".").rstrip(".")
+    if not is_address(origin.host):
+        return bool(entry) and f".{origin.host.rstrip('.')}".endswith(f".{entry}")
     try:
         return ipaddress.ip_address(origin.host) in ipaddress.ip_network(entry, strict=False)
     except ValueError:
-        return bool(entry) and f".{origin.host.rstrip('.')}".endswith(f".{entry}")
+        return False
 
 
 def _parts(url: str) -> tuple[str, str, int | None, SplitResult | None]:

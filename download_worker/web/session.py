@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from requests.utils import get_netrc_auth
 
 from download_worker.clock import Clock, SystemClock
-from download_worker.errors import Code, GiveUp, Trouble
+from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.json_texts import bounded_json
 from download_worker.leash import Leash
 from download_worker.settings import Settings
@@ -44,6 +44,8 @@ __all__ = ["GET", "MAX_REDIRECTS", "USER_AGENT", "Answer", "Question", "Route", 
 CIVITAI_DOWNLOADS = "/api/download/"
 MAX_JSON_BYTES = 32 * 1024 * 1024
 MAX_EXPLANATION_BYTES = 4096
+ANSWER_SECONDS = 300.0
+"""For one question and the whole of its answer, where no file is fetched: a host may send a byte in time for ever."""
 PAUSES_SECONDS = (0.5, 1.5)
 """Before “no such name” and Civitai's “no such file” are believed: both are said in passing, too (N2, FACTS 5)."""
 
@@ -91,9 +93,13 @@ class Web:
         leash: Leash | None = None,
         question: Question = GET,
     ) -> Iterator[Answer]:
-        """Ask for a URL once, with the token of its origin if there is one. Raises what `Route.ask` says."""
+        """Ask for a URL once, with the token of its origin if there is one; all in all within `ANSWER_SECONDS`.
+
+        Raises what `Route.ask` says.
+        """
         with (
             self._opened(self._way(url), leash or Leash(), keep=False) as route,
+            _in_time(route),
             route.ask(headers, question) as answer,
         ):
             yield answer
@@ -177,11 +183,39 @@ class Web:
         return self._pauses_seconds if doubtful else ()
 
     def proxy(self, address: Address) -> Proxy | None:
-        """None unless the settings say so. One that resolves names by itself leaves only plain addresses to judge."""
+        """None unless the settings say so. Plain addresses are judged here, and names as well as they are known here
+        (see `Dialer.judge`); but for `socks5h`, which is chosen so that no name is looked up here."""
         proxy = self._proxies.leading_to(address)
         if proxy is not None and is_address(address.origin.host):
             self._policy.check(address.origin.host, address.origin.port, address.origin.host)
         return proxy
+
+
+@contextmanager
+def _in_time(route: Route) -> Iterator[None]:
+    """Raises TryLater(stalled) instead of whatever became of a question that was cut at its deadline; it may even look
+    answered, since a body without framing ends where it is cut."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        route.cut()
+
+    timer = threading.Timer(ANSWER_SECONDS, end)
+    timer.daemon = True
+    timer.start()
+    trouble: Trouble | None = None
+    try:
+        yield
+    except Trouble as error:
+        trouble = error
+    finally:
+        timer.cancel()
+    if late.is_set():
+        host = route.way.start.origin.host
+        raise TryLater(Code.STALLED, f"{host} did not answer to the end in {ANSWER_SECONDS:.0f} s") from trouble
+    if trouble is not None:
+        raise trouble
 
 
 def _ca_file(settings: Settings) -> Path | None:

@@ -22,13 +22,13 @@ from download_worker import __version__
 from download_worker.errors import BadRequest, Code, TryLater
 from download_worker.leash import Leash
 from download_worker.text import public_url
-from download_worker.web.addresses import AddressPolicy
+from download_worker.web.addresses import AddressPolicy, is_address
 from download_worker.web.answers import Framing, Headers, check_head, framing
 from download_worker.web.body import Body
 from download_worker.web.dialing import Dialer
 from download_worker.web.line import Line
 from download_worker.web.names import Names
-from download_worker.web.origins import Address
+from download_worker.web.origins import Address, Origin
 from download_worker.web.proxies import Proxy
 from download_worker.web.translation import head_errors
 
@@ -100,6 +100,7 @@ class Wire:
         )
         self._adapter = _GuardedAdapter(self._dialer, network.ssl_context)
         self._connection: HTTPConnection | None = None
+        self._judged: set[Origin] = set()
 
     def send(
         self, address: Address, headers: Mapping[str, str], question: Question, proxy: Proxy | None = None
@@ -112,7 +113,10 @@ class Wire:
         except (requests.RequestException, ValueError) as error:
             raise BadRequest(Code.BAD_URL, f"{public_url(str(address))} cannot be asked for") from error
         self._dialer.via = proxy if proxy is not None and proxy.is_socks else None
-        proxies = {} if proxy is None or proxy.is_socks else {address.origin.scheme: proxy.url}
+        proxies = {}
+        if proxy is not None and not proxy.is_socks:
+            proxies = {address.origin.scheme: proxy.url}
+            self._judge(address.origin)
         dialed = self._dialer.dialed
         try:
             return self._sent(asking, address, proxies)
@@ -121,6 +125,12 @@ class Wire:
             if was_new or trouble.code is Code.STALLED or question.method == "POST":
                 raise
         return self._sent(asking, address, proxies)  # on a connection that the host had left in the meantime
+
+    def _judge(self, origin: Origin) -> None:
+        """Once for each origin: its name is a proxy's to look up."""
+        if origin not in self._judged and not is_address(origin.host):
+            self._dialer.judge(origin.host, origin.port)
+            self._judged.add(origin)
 
     def cut(self) -> None:
         """From any thread; never raises. Nothing is asked or read on it any more."""

@@ -164,12 +164,12 @@ def test_n11_a_job_whose_file_is_whole_waits_for_no_host(ledger: Ledger, clock: 
     ledger.amend(job.job_id, moves.prioritised(1, "t"))
     held = ledger.get(job.job_id)
     ledger.change(held.claim, moves.put_off(clock.now(), "the model is silent", "t", refund=True))
-    bars = {"full_hosts": frozenset({"a.example"}), "resting_hosts": frozenset({"a.example"})}
-    taken = claim(ledger, clock, **bars)
+    away = frozenset({"a.example"})
+    taken = claim(ledger, clock, full_hosts=away, resting_hosts=away)
     assert taken is not None
     ledger.change(taken.claim, moves.downloading("its room is gone", "t"))
     ledger.change(taken.claim, moves.given_back("t", "given back"))
-    assert claim(ledger, clock, **bars) is None
+    assert claim(ledger, clock, full_hosts=away, resting_hosts=away) is None
 
 
 def test_d1_jobs_of_shut_folders_wait_and_no_others(ledger: Ledger, clock: FakeClock) -> None:

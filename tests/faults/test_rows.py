@@ -157,7 +157,7 @@ def test_d8_too_many_open_files_are_for_later(hosts: Hosts, tmp_path: Path, monk
     settings = Settings(home=tmp_path, allow_hosts=("127.0.0.1",))
     with pytest.raises(TryLater) as caught, Web(settings).open_stream(hosts.plain.url("/m")):
         pass
-    assert caught.value.code is Code.NO_CONNECTION
+    assert caught.value.code is Code.STORAGE
 
 
 # --- the disk ---

@@ -74,6 +74,25 @@ def test_n11_a_job_whose_file_is_whole_is_no_probe_for_it_asks_nobody(hosts: Hos
     assert hosts.resting() == frozenset(), "the probe is still to be had"
 
 
+def test_n11_a_job_that_fails_every_time_at_a_host_that_answers_others_is_not_refunded_for_ever(
+    hosts: Hosts, clock: FakeClock
+) -> None:
+    poison = [job_at() for _ in range(3)]
+    refunded_at: list[float] = []
+    began = clock.steady().seconds
+    for _ in range(60):
+        refunded = [probe(hosts, TryLater(Code.STALLED, "silent"), job) for job in poison]
+        if any((*refunded, hosts.excused())):
+            refunded_at.append(clock.steady().seconds - began)
+        hosts.answered(HOST)
+        clock.advance(120)
+    assert refunded_at
+    assert max(refunded_at) < 3600
+    clock.advance(QUIET_SECONDS)
+    assert any(probe(hosts, TryLater(Code.STALLED, "silent"), job) for job in poison), "after a while it may be another"
+    assert len(hosts._indulged) == 3, "nobody else is remembered"
+
+
 # what a trouble says
 
 
@@ -306,14 +325,23 @@ def test_h16_of_two_times_that_are_asked_for_the_later_one_counts(hosts: Hosts, 
 def test_h16_a_host_that_asks_for_time_again_and_again_costs_tries_after_an_hour_and_still_gets_its_time(
     hosts: Hosts, clock: FakeClock
 ) -> None:
+    probe(hosts, asks_for(1))
+    clock.advance(1)
+    hosts.answered(OTHER)
     assert fail_for(hosts, clock, 3500, lambda: asks_for(300)) == 0
     assert fail_for(hosts, clock, 1200, lambda: asks_for(300)) > 0
     assert not probe(hosts, asks_for(300))
     assert hosts.resting() == {HOST}
     assert hosts.next_probe_seconds() == 300
     clock.advance(300)
+    hosts.begun(job_at())
+    assert hosts.resting() == {HOST}, "still one job at a time sees first"
     hosts.answered(HOST)
     assert probe(hosts, asks_for(300)), "it served in between"
+
+
+def test_h16_a_quota_of_hours_costs_no_try_of_a_host_that_is_asked_alone(hosts: Hosts, clock: FakeClock) -> None:
+    assert fail_for(hosts, clock, 6 * 3600, lambda: asks_for(300)) == 0
 
 
 def test_h16_what_is_asked_for_beyond_a_redirect_is_asked_of_one_job(hosts: Hosts) -> None:

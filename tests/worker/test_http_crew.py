@@ -12,6 +12,7 @@ from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.fetchers.fetcher import HEAD_BYTES
 from download_worker.fetchers.http import HttpFetcher, crew
 from download_worker.fetchers.http.berths import Berths
+from download_worker.fetchers.http.lane import Lane
 from download_worker.fetchers.http.buffers import Buffer
 from download_worker.fetchers.http.part import Part
 from download_worker.jobs.job import ModelInfo
@@ -267,7 +268,7 @@ def test_a_system_without_threads_is_for_later_and_no_berth_is_kept(
     def none_left(self: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(crew.Lane, "start", none_left)
+    monkeypatch.setattr(Lane, "start", none_left)
     left: list[str] = []
     monkeypatch.setattr(Berths, "leave", lambda self, host: left.append(host))
     with pytest.raises(TryLater) as caught:

@@ -372,7 +372,7 @@ def test_a_table_that_cannot_be_read_counts_as_empty(home: Home, garbage: bytes)
 
 
 @pytest.mark.parametrize(
-    "row", ['[1000, 0, {"job": 1e300}]', '[1000, -1e300, {}]', '[1000, 0, {"other": -1e300, "job": 1}]']
+    "row", ['[1000, 0, {"job": 1e300}]', "[1000, -1e300, {}]", '[1000, 0, {"other": -1e300, "job": 1}]']
 )
 def test_a_debt_or_credit_that_nobody_can_have_stops_no_job_for_ever(home: Home, row: str) -> None:
     pace = home.pace("limits = '1 MiB/s'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from download_worker.settings import (
     load,
     read_config,
 )
+from download_worker.text import Redactor
 
 TOKEN = "hf_SECRETsecretSECRET"
 OURS = ("COMFY_DOCTOR_", "HF_", "CIVITAI_", "OPENAI_", "COMFYUI_")
@@ -260,6 +262,18 @@ def test_t22_no_form_of_the_settings_shows_a_secret(tmp_path: Path, monkeypatch:
     shown = f"{settings!r} {settings} {settings.model_dump(exclude={'database'})} {settings.hf_token}"
     assert TOKEN not in shown
     assert set(settings.secrets()) == set(tokens.values())
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_t22_of_a_proxy_its_password_is_a_secret_in_all_its_forms(tmp_path: Path, scheme: str) -> None:
+    settings = load(tmp_path, proxy=f"{scheme}me:p%40ss-word@proxy.example:3128")
+    redact = Redactor(settings.secrets())
+    basic = b64encode(b"me:p@ss-word").decode()
+    for leak in ("p@ss-word is wrong", "p%40ss-word", f"header {basic}", f"{scheme}me:p%40ss-word@proxy.example:3128"):
+        shown = redact(leak)
+        assert "ss-word" not in shown and basic not in shown
+    assert load(tmp_path, proxy="http://proxy.example:3128").secrets() == ("http://proxy.example:3128",)
+    assert "me" not in settings.secrets()
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:

@@ -217,6 +217,19 @@ def test_c2_a_time_that_a_wrong_clock_wrote_keeps_no_job_waiting(ledger: SqlLedg
     assert here.claim(WORKER, LEASE, clock.now()) is not None, "the clock was set back, or the wait is from 2036"
 
 
+def test_c1_in_a_ledger_that_knows_the_longest_wait_a_step_of_the_clock_costs_no_more_than_that(
+    engine: Engine,
+) -> None:
+    ledger, clock = SqlLedger(engine, longest_wait=timedelta(hours=1)), FakeClock()
+    ledger.add(make_job())
+    job = ledger.claim(WORKER, LEASE, clock.now())
+    assert job is not None
+    ledger.change(job.claim, moves.put_off(clock.now() + timedelta(hours=1), "its host is away", "t", refund=True))
+    assert ledger.claim(WORKER, LEASE, clock.now()) is None
+    clock.wall -= timedelta(hours=20)
+    assert ledger.claim(WORKER, LEASE, clock.now()) is not None
+
+
 def spoil(engine: Engine, job: Job, column: str, value: str) -> None:
     with writing(engine) as connection:
         connection.exec_driver_sql(f"UPDATE jobs SET {column} = ? WHERE job_id = ?", (value, job.job_id))

@@ -1,5 +1,6 @@
 """From a name to a connection: lookups that can be believed, addresses that are raced, and nothing left behind."""
 
+import errno
 import gc
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from download_worker.errors import Code, GiveUp, Interrupted, Refused, Trouble, TryLater
+from download_worker.hosts import Sign, sign_of
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web import dialing
@@ -259,6 +261,20 @@ def test_n1_a_refusal_says_more_than_silence() -> None:
     with black_hole() as dead:
         trouble = trouble_of(web(Resolver(at(closed_port(), dead)), connect_timeout_seconds=0.1))
     assert isinstance(trouble.__cause__, ConnectionRefusedError)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+def test_d8_a_machine_that_can_open_no_connection_is_no_sign_about_the_host(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def exhausted(*_: object) -> Any:
+        raise OSError(code, "none left")
+
+    client = web(Resolver(at(80)))
+    monkeypatch.setattr(dialing.socket, "socketpair", exhausted)
+    trouble = trouble_of(client)
+    assert isinstance(trouble, TryLater) and trouble.code is Code.STORAGE and "ulimit" in trouble.hint
+    assert sign_of(trouble) is Sign.NOTHING
 
 
 def test_a_pulled_leash_cuts_a_connect() -> None:

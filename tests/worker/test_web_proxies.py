@@ -164,14 +164,15 @@ def proxy_to() -> Iterator[MakeProxy]:
         yield make
 
 
-def nobody(host: str, port: int) -> list[Place]:
-    raise AssertionError(f"{host} was looked up although that is the proxy's business")
-
-
 def local(host: str, port: int) -> list[Place]:
     if host not in ("127.0.0.1", "localhost"):
-        nobody(host, port)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return [Place(socket.AF_INET, ("127.0.0.1", port))]
+
+
+def leading_to(address: str) -> Resolve:
+    """A resolver for which every name but the proxy's is there."""
+    return lambda host, port: [Place(socket.AF_INET, ("127.0.0.1" if host == "127.0.0.1" else address, port))]
 
 
 def web(proxy: str | None, *, resolve: Resolve = local, **values: Any) -> Web:
@@ -224,10 +225,17 @@ def test_n12_a_proxy_leads_to_https_and_the_host_never_sees_its_login(
 
 @NEEDS_PYSOCKS
 def test_n12_a_socks_proxy_leads_to_plain_http(hub: Hub, proxy_to: MakeProxy) -> None:
-    proxy = proxy_to(hub)
-    with web(f"socks5h://127.0.0.1:{proxy.port}").open_stream("http://model.example/m.bin") as answer:
+    proxy, looked_up = proxy_to(hub), []
+
+    def resolve(host: str, port: int) -> list[Place]:
+        looked_up.append(host)
+        return local(host, port)
+
+    client = web(f"socks5h://127.0.0.1:{proxy.port}", resolve=resolve)
+    with client.open_stream("http://model.example/m.bin") as answer:
         assert body(answer) == DATA.read(0, DATA.size)
     assert proxy.asked == ["model.example:80"] and hub.hits[0].headers["host"] == "model.example"
+    assert looked_up == ["127.0.0.1"], "that is what the h means"
 
 
 @NEEDS_PYSOCKS
@@ -249,6 +257,44 @@ def test_t18_a_proxy_that_looks_names_up_is_no_way_to_an_address_that_is_refused
     proxy = proxy_to(hub)
     trouble = trouble_of(web(f"{kind}://127.0.0.1:{proxy.port}"), "http://169.254.169.254/latest")
     assert isinstance(trouble, Refused) and proxy.asked == []
+
+
+@pytest.mark.parametrize("url", ["http://127-0-0-1.nip.example/m.bin", "https://127-0-0-1.nip.example/m.bin"])
+def test_t18_a_name_that_leads_home_is_refused_before_a_proxy_hears_of_it(
+    hub: Hub, proxy_to: MakeProxy, url: str
+) -> None:
+    """Most proxies run on this machine, and look names up as it does."""
+    proxy = proxy_to(hub)
+    client = web(f"http://127.0.0.1:{proxy.port}", resolve=leading_to("10.0.0.1"))
+    assert isinstance(trouble_of(client, url), Refused)
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "93.184.216.34"])
+def test_t18_a_name_that_is_public_or_allowed_goes_to_the_proxy(hub: Hub, proxy_to: MakeProxy, address: str) -> None:
+    proxy = proxy_to(hub)
+    client = web(f"http://127.0.0.1:{proxy.port}", resolve=leading_to(address), allow_hosts=("10.0.0.0/8",))
+    with client.open_stream("http://model.example/m.bin") as answer:
+        assert answer.status == 200
+    assert proxy.asked == ["http://model.example/m.bin"]
+
+
+def test_t18_a_resolver_without_a_word_does_not_keep_anybody_from_the_proxy(
+    hub: Hub, proxy_to: MakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a company's proxy there may be none for the world outside."""
+    monkeypatch.setattr("download_worker.web.dialing.GLANCE_SECONDS", 0.05)
+    proxy, released = proxy_to(hub), threading.Event()
+
+    def resolve(host: str, port: int) -> list[Place]:
+        if host == "model.example":
+            released.wait(10)
+        return local(host, port)
+
+    client = web(f"http://127.0.0.1:{proxy.port}", resolve=resolve)
+    with client.open_stream("http://model.example/m.bin") as answer:
+        assert answer.status == 200
+    released.set()
 
 
 def test_n12_the_loopback_needs_no_proxy_unless_the_user_says_so(hub: Hub, proxy_to: MakeProxy) -> None:
@@ -314,7 +360,7 @@ def test_n2_a_proxy_whose_name_is_none_is_no_fault_of_the_job() -> None:
     def resolve(host: str, port: int) -> list[Place]:
         if host == "proxy.example":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [Place(socket.AF_INET, ("127.0.0.1", port))]
+        return [Place(socket.AF_INET, ("93.184.216.34", port))]
 
     secret = SecretStr("http://proxy.example:3128")
     client = Web(Settings(home=Path("/nowhere"), proxy=secret), resolve=resolve, pauses_seconds=())
@@ -381,6 +427,12 @@ def test_a_socks_proxy_without_pysocks_says_what_to_install(monkeypatch: pytest.
         ("fd00::/8", "http://[fd12::3]/", True),
         ("fd00::/8", "http://[2600::3]/", False),
         ("10.0.0.0/8", "http://[fd12::3]/", False),
+        ("1", "http://127.0.0.1/", False),
+        ("0.0.1", "http://127.0.0.1/", False),
+        ("*.0.0.1", "http://127.0.0.1/", False),
+        ("127.0.0.0/8:443", "https://127.0.0.1/", True),
+        ("127.0.0.0/8:443", "http://127.0.0.1/", False),
+        ("fd00::/8:443", "http://[fd12::3]/", False),
         ("", "http://model.example/", False),
         (".", "http://model.example/", False),
         ("bad/99", "http://model.example/", False),

@@ -6,6 +6,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -424,3 +425,40 @@ def test_a_status_is_judged_for_json_too(hub: Hub) -> None:
     with pytest.raises(GiveUp) as gone:
         Web(settings()).get_json(hub.url("/nothing"))
     assert gone.value.code is Code.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"1"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"1"),
+    ],
+    ids=["100 for ever", "a dripped head", "a dripped body", "a dripped body without an end"],
+)
+def test_n6_an_answer_that_never_ends_does_not_hold_whoever_asked(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes, again: bytes
+) -> None:
+    """Each byte comes in time, so that no stall ends it."""
+    monkeypatch.setattr("download_worker.web.session.ANSWER_SECONDS", 0.3)
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(begin)
+            until = time.monotonic() + 5.0
+            while time.monotonic() < until:
+                connection.sendall(again)
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        began = time.monotonic()
+        with pytest.raises(TryLater) as caught:
+            Web(settings()).get_json(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        assert caught.value.code is Code.STALLED
+        assert time.monotonic() - began < 3.0
+        server.join()
