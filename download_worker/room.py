@@ -38,13 +38,9 @@ COPY_SUFFIX = ".new"
 GONE_SUFFIX = ".gone"
 LOCK_SECONDS = 2.0
 OUT_OF_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
-_AWAY = frozenset(
-    {
-        *(errno.ENOTCONN, errno.ETIMEDOUT, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENODEV),
-        *(getattr(errno, name, errno.ENODEV) for name in ("ESTALE", "EHOSTDOWN", "EREMOTEIO", "ENOMEDIUM")),
-    }
-)
-"""What the disk of another machine says when the way to it is lost, and one that was unplugged."""
+# The way to another machine's disk is lost, or a disk was unplugged.
+_GONE = "ENODEV ENOMEDIUM ENOTCONN ESTALE ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH EREMOTEIO"
+_AWAY = frozenset(getattr(errno, name) for name in _GONE.split() if hasattr(errno, name))
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -268,8 +264,7 @@ def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
 def leave_for_good(staging: Path, job_id: JobId, attempts: int) -> None:
     """Nothing of this claim, or of an earlier one, stays in staging; a later claim's room is not ours to remove.
 
-    Raises:
-        TryLater or GiveUp, see `storage_errors`.
+    Raises TryLater or GiveUp, see `storage_errors`.
     """
     hall = staging / job_id
     with storage_errors(hall):
@@ -385,8 +380,7 @@ def _ignore_missing(
 def storage_errors(path: Path) -> Iterator[None]:
     """Translate what a disk says: full, away or too busy is for later; forbidden and broken are for a person.
 
-    Raises:
-        TryLater: disk_full; unmounted; storage, when too many files are open. GiveUp: permission, storage.
+    Raises TryLater: disk_full; unmounted; storage, when too many files are open. GiveUp: permission, storage.
     """
     try:
         yield
@@ -398,9 +392,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in _AWAY:
             raise TryLater(Code.UNMOUNTED, f"the volume of {path} is away: {error.strerror or error}") from error
         if error.errno == errno.EFBIG:
-            message = f"no file as large as {path} may be is taken by its file system, or by a limit of the worker"
-            hint = "put the models on another file system than FAT, or raise the limit (ulimit -f); then retry the job"
-            raise GiveUp(Code.STORAGE, message, hint=hint) from error
+            hint = "its file system (FAT, say) or a limit (ulimit -f) takes no larger file: change that, retry the job"
+            raise GiveUp(Code.STORAGE, f"{path} would become too large", hint=hint) from error
         if error.errno in _OUT_OF_DESCRIPTORS:
             message = f"too many files are open to go on with {path}"
             raise TryLater(Code.STORAGE, message, hint="raise the worker's limit of open files (ulimit -n)") from error

@@ -271,7 +271,7 @@ def test_d8_a_machine_that_can_open_no_connection_is_no_sign_about_the_host(
         raise OSError(code, "none left")
 
     client = web(Resolver(at(80)))
-    monkeypatch.setattr(dialing.socket, "socketpair", exhausted)
+    monkeypatch.setattr(socket, "socketpair", exhausted)
     trouble = trouble_of(client)
     assert isinstance(trouble, TryLater) and trouble.code is Code.STORAGE and "ulimit" in trouble.hint
     assert sign_of(trouble) is Sign.NOTHING
