@@ -31,7 +31,7 @@ from tests.hub.behaviours import eof_mid, s503
 from tests.jobs import make_info, make_job
 
 SECONDS_MAX = 12.0
-QUESTIONS_MAX = 100
+QUESTIONS_MAX = 150
 """Of one host, in all tries of one job: whoever asks more often hammers it."""
 WALKS_MAX = 16
 TRIES = 4

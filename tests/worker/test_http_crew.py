@@ -12,8 +12,8 @@ from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.fetchers.fetcher import HEAD_BYTES
 from download_worker.fetchers.http import HttpFetcher, crew
 from download_worker.fetchers.http.berths import Berths
-from download_worker.fetchers.http.lane import Lane
 from download_worker.fetchers.http.buffers import Buffer
+from download_worker.fetchers.http.lane import Lane
 from download_worker.fetchers.http.part import Part
 from download_worker.jobs.job import ModelInfo
 from download_worker.leash import Leash
