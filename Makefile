@@ -15,10 +15,10 @@ demo: .venv/.ready  ## the whole story on a stand-in host, in under a minute
 	@$(PY) -m comfy_doctor demo
 
 test: .venv/.ready  ## the fast suite, under a minute
-	@$(PY) -m pytest -m "not slow" -n 2 --dist worksteal
+	@$(PY) -m pytest -m "not slow" -n 3 --dist worksteal
 
 test-slow: .venv/.ready  ## what takes seconds each: kills, 100,000 rows, whole stories
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -m slow -n 3 --dist worksteal
 
 check: .venv/.ready  ## style, types, floors
 	@$(PY) -m ruff check .

@@ -95,18 +95,21 @@ def test_the_first_bytes_of_a_connection_are_handed_over_at_once(bench: Bench, m
     assert sizes[0] == HEAD_BYTES < max(sizes)
 
 
+@pytest.mark.slow
 def test_the_user_can_forbid_more_than_one_connection(bench: Bench) -> None:
     bench.hubs[0].bytes_per_second = 16 * MIB
     bench.fetch(bench.hubs[0].publish("/m.bin", DATA), connections_per_file=1)
     assert bench.connections == 1
 
 
+@pytest.mark.slow
 def test_h6_without_validator_and_digest_a_file_is_never_split(bench: Bench) -> None:
     bench.hubs[0].bytes_per_second = 16 * MIB
     bench.fetch(bench.hubs[0].publish("/m.bin", DATA, etag=None), known=None)
     assert bench.connections == 1
 
 
+@pytest.mark.slow
 def test_h1_a_host_that_ignores_ranges_keeps_its_one_connection(bench: Bench) -> None:
     bench.hubs[0].bytes_per_second = 12 * MIB
     file = bench.fetch(bench.hubs[0].publish("/m.bin", DATA, behaviour=range_ignored))
@@ -114,6 +117,7 @@ def test_h1_a_host_that_ignores_ranges_keeps_its_one_connection(bench: Bench) ->
     assert bench.bytes_sent < 1.2 * DATA.size, "what came over the first connection was not thrown away"
 
 
+@pytest.mark.slow
 def test_n14_what_a_stalled_connection_was_to_bring_is_brought_by_the_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +238,7 @@ def test_a_refusal_that_is_heard_after_the_last_byte_spoils_nothing(
     assert bench.fetch(bench.hubs[0].publish("/m.bin", DATA, behaviour=busy_403), connections_per_file=2).sha256 == SHA
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("useless", [s404, s503, range_ignored, html_200])
 def test_a_useless_mirror_is_not_asked_again_and_again(bench: Bench, useless: Any) -> None:
