@@ -244,7 +244,8 @@ def _warm_up() -> None:
     """What is only imported when it is needed: for the making of a ledger and for the look into a file."""
     wiring = importlib.import_module("download_worker.wiring")
     settings = importlib.import_module("download_worker.settings")
-    importlib.import_module("safetensors.numpy")
+    with suppress(ImportError):  # numpy is not ours to have
+        importlib.import_module("safetensors.numpy")
     with tempfile.TemporaryDirectory() as folder, wiring.ledger_of(settings.Settings(home=Path(folder))):
         pass
 
