@@ -9,6 +9,7 @@ check that does not notice it checks nothing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -244,7 +245,7 @@ def _warm_up() -> None:
     """What is only imported when it is needed: for the making of a ledger and for the look into a file."""
     wiring = importlib.import_module("download_worker.wiring")
     settings = importlib.import_module("download_worker.settings")
-    with suppress(ImportError):  # numpy is not ours to have
+    with contextlib.suppress(ImportError):  # numpy is not ours to have
         importlib.import_module("safetensors.numpy")
     with tempfile.TemporaryDirectory() as folder, wiring.ledger_of(settings.Settings(home=Path(folder))):
         pass
