@@ -17,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 BUFFER_BYTES = 1 << 20
+WRITE_BYTES = 32 * 1024
 MAX_SILENCE_SECONDS = 20.0
 
 
@@ -59,11 +60,11 @@ def _asked(url: str, at: int, authority: Path) -> socket.socket:
 
 
 def _write(path: Path, n_bytes: int) -> float:
-    buffer = random.Random(1).randbytes(BUFFER_BYTES)
+    piece = random.Random(1).randbytes(WRITE_BYTES)
     began = time.perf_counter()
     with path.open("wb", buffering=0) as file:
-        for _ in range(n_bytes // BUFFER_BYTES):
-            file.write(buffer)
+        for _ in range(n_bytes // WRITE_BYTES):  # large writes cost some kernels more than the disk does
+            file.write(piece)
         os.fsync(file.fileno())
     seconds = time.perf_counter() - began
     path.unlink()
