@@ -6,7 +6,6 @@ Behind it: `wire.py` holds the connection, `route.py` the redirects and who may 
 
 from __future__ import annotations
 
-import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from download_worker.web.origins import (
 )
 from download_worker.web.proxies import Proxies, Proxy
 from download_worker.web.route import MAX_REDIRECTS, Answer, Route, Way
+from download_worker.web.tls import TlsContext
 from download_worker.web.trust import trusting
 from download_worker.web.wire import GET, USER_AGENT, Network, Question, Wire
 
@@ -59,7 +59,7 @@ class Web:
         *,
         clock: Clock | None = None,
         resolve: Resolve = system_resolve,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: TlsContext | None = None,
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
     ) -> None:
         self._settings = settings

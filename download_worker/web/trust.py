@@ -13,20 +13,21 @@ from pathlib import Path
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from download_worker.errors import BadRequest, Code
+from download_worker.web.tls import TlsContext, client_context
 
 
 @cache
-def trusting_the_usual() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+def trusting_the_usual() -> TlsContext:
+    context = client_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context
 
 
-def trusting(ca_file: Path | None) -> ssl.SSLContext:
+def trusting(ca_file: Path | None) -> TlsContext:
     """The usual, and the certificates of this file in PEM. Raises BadRequest(bad_setting)."""
     if ca_file is None:
         return trusting_the_usual()
-    context = ssl.create_default_context()
+    context = client_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     try:
         context.load_verify_locations(ca_file)

@@ -8,7 +8,6 @@ was read to its end and nothing followed it (H29); a host that hung up in betwee
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
@@ -30,6 +29,7 @@ from download_worker.web.line import Line
 from download_worker.web.names import Names
 from download_worker.web.origins import Address, Origin
 from download_worker.web.proxies import Proxy
+from download_worker.web.tls import TlsContext
 from download_worker.web.translation import head_errors
 
 USER_AGENT = f"comfy-doctor/{__version__}"
@@ -59,7 +59,7 @@ class Network:
 
     policy: AddressPolicy
     names: Names
-    ssl_context: ssl.SSLContext
+    ssl_context: TlsContext
     timeouts: tuple[float, float]
 
 
@@ -164,7 +164,7 @@ class Wire:
 class _GuardedAdapter(HTTPAdapter):
     """The adapter of requests, whose connections are made by a Dialer and whose certificates are always verified."""
 
-    def __init__(self, dialer: Dialer, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self, dialer: Dialer, ssl_context: TlsContext) -> None:
         self._connections = _dialed_by(dialer)
         self._ssl_context = ssl_context
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)

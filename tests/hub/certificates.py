@@ -7,6 +7,8 @@ import ssl
 import tempfile
 from pathlib import Path
 
+from download_worker.web.tls import TlsContext
+
 AUTHORITY = """
 -----BEGIN CERTIFICATE-----
 MIIBhjCCASygAwIBAgIUWhpVMHiQZm6E3muMlQysRUOqr4AwCgYIKoZIzj0EAwIw
@@ -52,6 +54,8 @@ def serving() -> ssl.SSLContext:
     return context
 
 
-def trusting() -> ssl.SSLContext:
+def trusting(authority: str = AUTHORITY) -> TlsContext:
     """What its client trusts: this authority and no other."""
-    return ssl.create_default_context(cadata=AUTHORITY)
+    context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=authority)
+    return context

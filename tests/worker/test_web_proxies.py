@@ -23,11 +23,12 @@ from download_worker.web.origins import parse_url
 from download_worker.web.proxies import parse_proxy, spares
 from download_worker.web.session import Answer, Web
 from tests.hub import Hub, SizedPattern
+from tests.hub.certificates import trusting
 from tests.worker.test_web_tls import AUTHORITY, CERTIFICATES, KEY
 
 DATA = SizedPattern(300_000)
 NEEDS_PYSOCKS = pytest.mark.skipif(importlib.util.find_spec("socks") is None, reason="PySocks is not installed")
-CONTEXT = ssl.create_default_context(cadata=AUTHORITY)
+CONTEXT = trusting(AUTHORITY)
 
 
 class ProxyStub:

@@ -18,7 +18,7 @@ from download_worker.errors import BadRequest, Code, GiveUp, Trouble, TryLater
 from download_worker.settings import Settings
 from download_worker.web.session import Web
 from download_worker.web.trust import trusting, trusting_the_usual
-from tests.hub import BEHAVIOURS, Hub, SizedPattern
+from tests.hub import BEHAVIOURS, Hub, SizedPattern, certificates
 from tests.hub.behaviours import redirect, stall_mid
 
 DATA = SizedPattern(100_000)
@@ -121,7 +121,7 @@ def served_with(tmp_path: Path) -> Iterator[ServedWith]:
 
 def web(*, trusted: bool = True, authority: str = AUTHORITY, **values: Any) -> Web:
     given: dict[str, Any] = {"home": Path("/nowhere"), "allow_hosts": ("127.0.0.1",)}
-    context = ssl.create_default_context(cadata=authority) if trusted else None
+    context = certificates.trusting(authority) if trusted else None
     return Web(Settings(**(given | values)), ssl_context=context)
 
 
