@@ -7,6 +7,7 @@ stdout is data, stderr is narration. A verb is a function that takes its own opt
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.metadata
 import inspect
 import json
@@ -25,6 +26,9 @@ import typer
 from download_worker.errors import NEXT_STEP, Code, Trouble
 from download_worker.report import Complaint, ExitCode, Report, report_of
 from download_worker.text import Redactor, safe_text
+
+ALLOCATIONS_PER_COLLECTION = 50_000
+"""By the garbage collector. At Python's own 700 it takes a tenth of a program's start, when all that is made stays."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ def run(
 
     `defaults` names the command that a group of commands means when none is given.
     """
+    gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
     words = _completed(list(sys.argv[1:] if arguments is None else arguments), defaults)
     as_json = "--json" in words
     reached = _Reached()
