@@ -18,7 +18,7 @@ from types import MappingProxyType
 import pylibmagic  # isort: skip - before magic: it says where the shared library is
 import magic
 
-from download_worker.errors import Code
+from download_worker.errors import Code, TryLater
 from download_worker.fetchers.fetcher import HEAD_BYTES, Inspect
 from download_worker.leash import Leash
 from download_worker.text import safe_text
@@ -102,7 +102,7 @@ class FiletypeVerifier:
     name = "filetype"
 
     def examine(self, specimen: Specimen, leash: Leash) -> Evidence:
-        """Raises Rejected (html, wrong_type), LostClaim or GiveUp(storage)."""
+        """Raises Rejected (html, wrong_type), LostClaim, or TryLater, GiveUp (storage)."""
         leash.check()
         with reading(specimen) as file:
             head = file.read(HEAD_BYTES)
@@ -123,7 +123,7 @@ class FiletypeVerifier:
 def inspect_head(filename: str) -> Inspect:
     """A look at the first bytes (at most 64 KiB) of what is to become `filename`, before the rest may come.
 
-    The look raises Rejected(html | wrong_type), saying what was found.
+    The look raises Rejected(html | wrong_type), saying what was found; TryLater(storage), see `libmagic_says`.
     """
 
     def inspect(head: bytes) -> None:
@@ -137,7 +137,10 @@ def inspect_head(filename: str) -> Inspect:
 
 
 def content_of(head: bytes) -> str:
-    """One of the model contents above, else a short description of what it is instead. Never raises."""
+    """One of the model contents above, else a short description of what it is instead.
+
+    Raises TryLater(storage), see `libmagic_says`.
+    """
     if not head:
         return "an empty file"
     if _is_safetensors(head):
@@ -155,11 +158,32 @@ def content_of(head: bytes) -> str:
 
 
 def libmagic_says(head: bytes) -> str:
-    """libmagic's MIME type, for example `application/octet-stream`. One handle, one thread at a time."""
+    """libmagic's MIME type, for example `application/octet-stream`.
+
+    Raises TryLater(storage) where its database cannot be opened, which happens at the first question.
+    """
+    return _second_opinion(head, mime=True)
+
+
+def _second_opinion(head: bytes, *, mime: bool) -> str:
+    """One handle, one thread at a time. Bytes that libmagic fails at are nothing that it knows; a database that it
+    cannot open says nothing of the bytes. Raises TryLater(storage)."""
     with _MAGIC_LOCK:
-        return safe_text(_magic(True).from_buffer(head[:HEAD_BYTES]), max_chars=100)
+        try:
+            handle = _magic(mime)
+        except magic.MagicException as error:
+            message = f"libmagic cannot open its database: {_told(error)}"
+            raise TryLater(Code.STORAGE, message, hint=_NO_DATABASE_HINT) from error
+        try:
+            return safe_text(handle.from_buffer(head[:HEAD_BYTES]), max_chars=100)
+        except magic.MagicException as error:
+            return f"libmagic fails at it: {_told(error)}"
 
 
+_NO_DATABASE_HINT = (
+    "raise the worker's limit of open files (ulimit -n) if there are too many; else install pylibmagic anew; "
+    "the worker tries again by itself"
+)
 _MAGIC_LOCK = threading.Lock()
 
 
@@ -167,6 +191,12 @@ _MAGIC_LOCK = threading.Lock()
 def _magic(mime: bool) -> magic.Magic:
     """Only under the lock: a libmagic handle keeps its state between calls and belongs to one thread at a time."""
     return magic.Magic(mime=mime, magic_file=str(pylibmagic.data.joinpath("magic.mgc")))
+
+
+def _told(error: magic.MagicException) -> str:
+    """python-magic hands libmagic's own words on as they are, as bytes; the number of the error is lost there."""
+    words = error.message
+    return safe_text(words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words), max_chars=200)
 
 
 def _objection(filename: str, head: bytes) -> tuple[Code, str] | None:
@@ -246,8 +276,7 @@ def _onnx(head: bytes) -> str | None:
 def _foreign(head: bytes) -> str:
     if not head.strip(b"\0"):
         return "nothing but zero bytes"
-    with _MAGIC_LOCK:
-        described = safe_text(_magic(False).from_buffer(head), max_chars=100)
+    described = _second_opinion(head, mime=False)
     return "unknown data" if described == "data" else f"something else ({described})"
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from download_worker.errors import Code, GiveUp, LostClaim
+from download_worker.errors import LostClaim
+from download_worker.room import storage_errors
 from download_worker.verifiers.verifier import Specimen
 
 
@@ -15,13 +16,12 @@ def reading(specimen: Specimen) -> Iterator[BinaryIO]:
     """The staged file, open for reading.
 
     Raises:
-        LostClaim: the room is no longer ours. GiveUp: storage, the disk failed.
+        LostClaim: the room is no longer ours. TryLater, GiveUp: see `storage_errors`.
     """
     path = specimen.file.path
-    try:
-        with path.open("rb") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise LostClaim(f"{path} is gone: another worker has this job") from error
-    except OSError as error:
-        raise GiveUp(Code.STORAGE, f"the disk failed while reading {path}: {error.strerror or error}") from error
+    with storage_errors(path):
+        try:
+            with path.open("rb") as file:
+                yield file
+        except FileNotFoundError as error:
+            raise LostClaim(f"{path} is gone: another worker has this job") from error

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import safetensors
 
-from download_worker.errors import Code
+from download_worker.errors import Code, TryLater
 from download_worker.leash import Leash
 from download_worker.text import safe_text
 from download_worker.verifiers.reading import reading
@@ -30,7 +30,7 @@ class SafetensorsVerifier:
     name = "structure"
 
     def examine(self, specimen: Specimen, leash: Leash) -> Evidence:
-        """Raises Rejected(broken_structure) naming the rule, LostClaim, GiveUp(storage) or Interrupted."""
+        """Raises Rejected(broken_structure) naming the rule, LostClaim, TryLater, GiveUp (storage) or Interrupted."""
         leash.check()
         filename = specimen.wanted.expected_filename
         if not filename.lower().endswith(EXTENSIONS):
@@ -53,12 +53,19 @@ def _own_reading(file: BinaryIO) -> Header:
 
 def _library_reading(path: Path, header: Header) -> None:
     """Two readers must agree. The library reads and checks the header before it looks for the framework that would hold
-    the tensors, so that numpy need not be there (safetensors 0.8.0; a test holds it to that)."""
+    the tensors, so that numpy need not be there (safetensors 0.8.0; a test holds it to that). It says “no such file”
+    of every file that it cannot open, whatever the reason was.
+
+    Raises Broken, TryLater(storage), OSError.
+    """
     try:
         with safetensors.safe_open(path, framework="numpy") as opened:
             names = set(opened.keys())
     except ModuleNotFoundError:
         return
+    except OSError as error:
+        with path.open("rb"):  # raises the true reason, if it is one still
+            raise TryLater(Code.STORAGE, f"the safetensors library could not open {path}") from error
     except safetensors.SafetensorError as error:
         raise Broken(f"the safetensors library cannot read it: {safe_text(error, max_chars=300)}") from error
     if names != {tensor.name for tensor in header.tensors}:

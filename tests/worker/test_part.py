@@ -635,6 +635,23 @@ def test_a_head_that_was_here_before_is_looked_at_again(rig: Rig) -> None:
     assert rig.room.journal() is None
 
 
+@with_and_without_threads
+def test_d8_a_head_that_nobody_can_look_at_now_costs_no_byte(rig: Rig) -> None:
+    with rig.opened() as part:
+        part.begin(A, SIZE)
+        rig.pour(part, [Span(0, 200_000)])
+    rig.refusal = TryLater(Code.STORAGE, "too many files are open")
+    with pytest.raises(TryLater), rig.opened() as part:
+        part.resume(rig.noted)
+    assert rig.noted.durable_bytes == 200_000
+    with pytest.raises(TryLater), rig.opened() as part:
+        part.begin(A, SIZE)
+        rig.pour(part, [Span(100_000, SIZE), Span(0, 100_000)])
+    assert rig.noted.durable_bytes >= SIZE - 100_000
+    rig.refusal = None
+    assert rig.is_right(rig.attempt())
+
+
 # Disks
 
 

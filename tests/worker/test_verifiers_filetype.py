@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from download_worker.errors import Code, GiveUp
+import pylibmagic  # noqa: F401  # isort: skip - before magic: it says where the shared library is
+import magic
+
+from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.jobs.places import MODEL_EXTENSIONS
 from download_worker.leash import Leash
 from download_worker.verifiers import filetype
 from download_worker.verifiers.filetype import FiletypeVerifier, content_of, inspect_head, libmagic_says
 from download_worker.verifiers.verifier import Rejected
-from tests import makers
+from tests import descriptors, makers
 from tests.worker.specimens import specimen
 
 TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
@@ -193,3 +197,55 @@ def test_many_threads_get_right_answers_from_libmagic() -> None:
     with ThreadPoolExecutor(8) as pool:
         asked = [(mime, pool.submit(libmagic_says, head)) for mime, head in samples.items() for _ in range(100)]
         assert all(answer.result() == mime for mime, answer in asked)
+
+
+@pytest.fixture
+def unopened() -> Iterator[None]:
+    """libmagic has opened nothing yet, as in a fresh process; nor has it for whoever comes afterwards."""
+    filetype._magic.cache_clear()
+    yield
+    filetype._magic.cache_clear()
+
+
+# For the evidence it is asked of every file; ONNX, and what nobody knows, are asked about while they arrive.
+ASKED_ABOUT = {"m.onnx": ONNX, "m.safetensors": UNWANTED["noise"]}
+
+
+@pytest.mark.usefixtures("unopened")
+@pytest.mark.parametrize("name", ASKED_ABOUT)
+def test_d8_without_a_descriptor_for_libmagics_database_the_file_waits(name: str) -> None:
+    with descriptors.none_left(), pytest.raises(TryLater, match="Too many open files") as caught:
+        inspect_head(name)(ASKED_ABOUT[name])
+    assert caught.value.code is Code.STORAGE
+    assert "ulimit -n" in caught.value.hint
+    with pytest.raises(TryLater), descriptors.none_left():
+        libmagic_says(GOOD["a.safetensors"])
+    assert libmagic_says(GOOD["a.safetensors"]) == "application/octet-stream"  # as soon as there is one
+
+
+@pytest.mark.usefixtures("unopened")
+def test_without_its_database_libmagic_lets_the_file_wait_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pylibmagic.data", tmp_path)
+    with pytest.raises(TryLater, match="libmagic cannot open its database") as caught:
+        FiletypeVerifier().examine(specimen(tmp_path, makers.safetensors_bytes(4096)), Leash())
+    assert caught.value.code is Code.STORAGE and "pylibmagic" in caught.value.hint
+
+
+def test_bytes_that_libmagic_fails_at_are_nothing_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def from_buffer(self, _head: bytes) -> str:
+            raise magic.MagicException(b"indirect recursion nesting (51) exceeded\x1b[2J")
+
+    monkeypatch.setattr(filetype, "_magic", lambda mime: Failing())
+    with pytest.raises(Rejected, match="recursion nesting") as caught:
+        inspect_head("m.onnx")(ONNX)
+    assert caught.value.code is Code.WRONG_TYPE and "\x1b" not in caught.value.message
+
+
+def test_d8_without_a_descriptor_for_the_file_it_is_looked_at_later(tmp_path: Path) -> None:
+    there = specimen(tmp_path, makers.safetensors_bytes(4096))
+    with descriptors.none_left(), pytest.raises(TryLater) as caught:
+        FiletypeVerifier().examine(there, Leash())
+    assert caught.value.code is Code.STORAGE

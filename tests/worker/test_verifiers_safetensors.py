@@ -13,13 +13,13 @@ import safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from download_worker.errors import Code
+from download_worker.errors import Code, LostClaim, TryLater
 from download_worker.leash import Leash
 from download_worker.verifiers.rubric.evidence import canonical
 from download_worker.verifiers.safetensors_file import SafetensorsVerifier
 from download_worker.verifiers.safetensors_header import DTYPE_BITS, Broken, header_length, parse_header
 from download_worker.verifiers.verifier import Evidence, Rejected
-from tests import makers
+from tests import descriptors, makers
 from tests.worker.specimens import specimen
 
 
@@ -257,3 +257,28 @@ def test_a_flipped_header_byte_never_makes_two_readings(place: int, flip: int) -
         return
     header_and_data = bytes(content)
     assert safetensors.deserialize(header_and_data)  # type: ignore[no-untyped-call]
+
+
+def test_d8_a_file_that_the_library_cannot_open_now_is_neither_gone_nor_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library says “no such file” of whatever it cannot open; taken at its word, the claim would be lost."""
+    there = specimen(tmp_path, makers.safetensors_bytes(4096))
+    library = safetensors.safe_open
+
+    def without_descriptors(*words: Any, **named: Any) -> Any:
+        with descriptors.none_left():
+            return library(*words, **named)
+
+    monkeypatch.setattr(safetensors, "safe_open", without_descriptors)
+    with pytest.raises(TryLater) as caught:
+        SafetensorsVerifier().examine(there, Leash())
+    assert caught.value.code is Code.STORAGE
+
+    def gone(*words: Any, **named: Any) -> Any:
+        there.file.path.unlink()
+        return library(*words, **named)
+
+    monkeypatch.setattr(safetensors, "safe_open", gone)
+    with pytest.raises(LostClaim):
+        SafetensorsVerifier().examine(there, Leash())

@@ -300,6 +300,9 @@ class Part:
     def _look(self) -> None:
         try:
             self._inspect(bytes(self._head))
+        except TryLater as trouble:  # nobody could look: that says nothing of the bytes
+            self._sink.fail(trouble)
+            raise
         except Trouble as trouble:
             self.emptied = True
             self._sink.fail(trouble)
