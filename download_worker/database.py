@@ -33,6 +33,7 @@ READING = "download_worker_reading"
 RETRY_SECONDS = 0.02
 SHM_BYTES = 32 * 1024
 MIGRATIONS = Path(__file__).parent / "migrations"
+_NOT_OPEN_HINT = "raise the limit of open files (ulimit -n) if it is reached, else check its folder"
 _ONE_MIGRATION = threading.Lock()
 """Alembic's `context` and `op` belong to the whole process: two threads would migrate on each other's connection."""
 
@@ -96,6 +97,7 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def database_errors(engine: Engine) -> Iterator[None]:
+    """Raises TryLater: database_busy, disk_full; storage, when too many files are open. GiveUp: database_unusable."""
     try:
         yield
     except OperationalError as error:
@@ -104,6 +106,8 @@ def database_errors(engine: Engine) -> Iterator[None]:
             raise TryLater(Code.DATABASE_BUSY, f"the ledger {name} stayed locked") from error
         if "full" in str(error.orig) or _has_no_space(engine):
             raise TryLater(Code.DISK_FULL, f"no space left for the ledger {name}") from error
+        if "unable to open" in str(error.orig):  # for want of a descriptor, mostly; SQLite does not say why
+            raise TryLater(Code.STORAGE, f"the ledger {name} cannot be opened now", hint=_NOT_OPEN_HINT) from error
         raise GiveUp(Code.DATABASE_UNUSABLE, f"the ledger {name} cannot be used: {error.orig}") from error
     except IntegrityError:
         raise  # two wanted the same thing: the ledger knows what that means

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from download_worker.errors import Code, TryLater
-from download_worker.room import nearest_existing, storage_errors
+from download_worker.room import OUT_OF_DESCRIPTORS, nearest_existing, storage_errors
 
 MAX_MOUNTS_BYTES = 1024**2
 
@@ -85,11 +85,16 @@ def mount_point_of(folder: Path) -> Path:
 
 
 def _mounts_in(path: Path) -> dict[str, str]:
-    """Empty where there is no such file, or none that can be read: then everything is noted anew."""
+    """Empty where there is no such file, or none that can be read: then everything is noted anew.
+
+    Raises OSError where it cannot be opened for now: what it says must not be forgotten.
+    """
     try:
         with path.open("rb") as file:
             table = json.loads(file.read(MAX_MOUNTS_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
+            raise
         return {}
     if not isinstance(table, dict):
         return {}

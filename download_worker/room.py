@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,8 @@ OUT_OF_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 # The way to another machine's disk is lost, or a disk was unplugged.
 _GONE = "ENODEV ENOMEDIUM ENOTCONN ESTALE ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH EREMOTEIO"
 _AWAY = frozenset(getattr(errno, name) for name in _GONE.split() if hasattr(errno, name))
-_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+MORE_FILES = "raise the worker's limit of open files (ulimit -n)"
 
 
 class Identity(NamedTuple):
@@ -154,14 +155,16 @@ class Room:
         self._journal = folder / "journal.json"
 
     def journal(self) -> Journal | None:
-        """None when there is none, or none that can be believed."""
+        """None when there is none, or none that can be believed. Raises TryLater(storage): nobody can look now."""
         try:
             with self._journal.open("rb") as file:
                 journal = _JOURNAL.validate_json(file.read(MAX_JOURNAL_BYTES), strict=True)
-            size = self.part.stat().st_size
-        except (OSError, ValueError):
+            return journal if journal.fits(self.part.stat().st_size) else None
+        except (OSError, ValueError) as error:
+            with storage_errors(self._journal):
+                if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
+                    raise
             return None
-        return journal if journal.fits(size) else None
 
     def note(self, journal: Journal) -> None:
         """Replace the journal, durable on return. The caller has flushed the bytes that it speaks of."""
@@ -175,20 +178,21 @@ class Room:
         _sync_folder(self.folder)  # else a power cut could bring back the journal of another version
 
     def whole_file(self) -> Journal | None:
-        """The journal of a file that is complete, digested and untouched since; else None."""
+        """The journal of a file that is complete, digested and untouched since; else None. Raises TryLater, GiveUp."""
         journal = self.journal()
-        if journal is None or not journal.whole or journal.identity is None:
-            return None
-        return journal if Identity.of(self.part.stat()) == journal.identity else None
+        with storage_errors(self.part):
+            is_it = journal is not None and journal.whole and Identity.of(self.part.stat()) == journal.identity
+        return journal if is_it else None
 
     def has_durable_bytes(self) -> bool:
         journal = self.journal()
         return journal is not None and journal.durable_bytes > 0
 
     def empty(self) -> None:
-        """Forget what is here: another source, or another representation of it."""
-        self._journal.unlink(missing_ok=True)
-        self.part.unlink(missing_ok=True)
+        """Forget what is here: another source, or another representation of it. Raises TryLater, GiveUp."""
+        with storage_errors(self.folder):
+            self._journal.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
 
 
 def _as_text(journal: Journal) -> str:
@@ -256,8 +260,8 @@ def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
         yield room
     finally:
         lock.release()
-        if not room.has_durable_bytes():
-            with suppress(Trouble):  # nothing is in it: the next to clear up may have it
+        with suppress(Trouble):  # nobody can look, or nothing is in it: the next to clear up may have it
+            if not room.has_durable_bytes():
                 leave_for_good(staging, job_id, attempts)
 
 
@@ -280,8 +284,7 @@ def leave_for_good(staging: Path, job_id: JobId, attempts: int) -> None:
 def is_occupied(staging: Path, job_id: JobId) -> bool:
     """Whether some living process works in a room of this job, or nobody can tell."""
     hall = staging / job_id
-    rooms = (path for path in hall.iterdir() if path.is_dir()) if hall.is_dir() else ()
-    return any(_is_locked(room) for room in rooms)
+    return hall.is_dir() and any(_is_locked(room) for room in hall.iterdir() if room.is_dir())
 
 
 def _is_locked(room: Path) -> bool:
@@ -369,9 +372,7 @@ def _copy_stretch(source: BinaryIO, sink: BinaryIO, stretch: Stretch) -> Stretch
     return stretch._replace(end=at)
 
 
-def _ignore_missing(
-    function: Callable[..., object], path: str, error: tuple[type[BaseException], BaseException, object]
-) -> None:
+def _ignore_missing(_call: object, _path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
     if not isinstance(error[1], FileNotFoundError):
         raise error[1]
 
@@ -394,7 +395,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno == errno.EFBIG:
             hint = "its file system (FAT, say) or a limit (ulimit -f) takes no larger file: change that, retry the job"
             raise GiveUp(Code.STORAGE, f"{path} would become too large", hint=hint) from error
-        if error.errno in _OUT_OF_DESCRIPTORS:
-            message = f"too many files are open to go on with {path}"
-            raise TryLater(Code.STORAGE, message, hint="raise the worker's limit of open files (ulimit -n)") from error
+        if error.errno in OUT_OF_DESCRIPTORS:
+            raise TryLater(Code.STORAGE, f"too many files are open to go on with {path}", hint=MORE_FILES) from error
         raise GiveUp(Code.STORAGE, f"the disk failed at {error.filename or path}: {error.strerror or error}") from error

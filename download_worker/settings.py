@@ -12,6 +12,7 @@ import re
 import stat
 import tomllib
 from base64 import b64encode
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -339,7 +340,9 @@ def _explained(error: ValidationError, path: Path) -> BadRequest:
     first = error.errors(include_input=False, include_url=False)[0]  # without the input: it may be a token
     keys = [str(key) for key in first["loc"] if key != "[key]"] or ["settings"]
     key = ".".join(keys)
-    text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    text = ""
+    with suppress(OSError):  # only for the number of the line
+        text = path.read_text(encoding="utf-8-sig")
     place = _where(path, text, *(key.lower() for key in keys))
     where = f"{place}: {key}" if ":" in place.removeprefix(str(path)) else f"{key} (option or environment)"
     return BadRequest(Code.BAD_SETTING, f"{where}: {first['msg']}")

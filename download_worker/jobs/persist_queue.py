@@ -194,13 +194,13 @@ class PersistQueueBell:
     def _watch_begins(self) -> bool:
         """Whether only now a watch began: then nobody saw what rang before, and it must be heard first."""
         with self._lock:
-            if self._watch is not None and self._watch.alive():
-                return False
-            self._stop_watching()
             try:
+                if self._watch is not None and self._watch.alive():
+                    return False
+                self._stop_watching()
                 self._folder.make()
                 self._watch = Watch(self._folder.path, self._alarm.go_off)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # the latter where the system gives no more threads
                 logger.warning("cannot watch {}: {}; meanwhile the sweep finds new jobs", self._folder.path, error)
                 return False
             return True
@@ -213,11 +213,11 @@ class PersistQueueBell:
     def _others_wrote(self) -> bool:
         """Whether anybody else wrote since the last hearing began: our own acks are no reason to wake up."""
         with self._lock:
-            if self._queue is None or self._identity != self._folder.identity():
+            if self._queue is None:
                 return True
             try:
-                return self._queue.version() != self._version
-            except sqlite3.Error:
+                return self._identity != self._folder.identity() or self._queue.version() != self._version
+            except (sqlite3.Error, OSError):
                 return True
 
     # One call to the queue

@@ -112,6 +112,8 @@ class Dialer:
                 sock = through(proxy, place, goal, port, self._line, timeout_seconds=seconds)
             except OSError as error:
                 self._check()
+                if error.errno in _NONE_LEFT:
+                    raise
                 failure = error
                 continue
             sock.settimeout(self._timeout_seconds)

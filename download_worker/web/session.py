@@ -10,6 +10,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from netrc import NetrcParseError
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,6 +21,7 @@ from download_worker.clock import Clock, SystemClock
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.json_texts import bounded_json
 from download_worker.leash import Leash
+from download_worker.room import MORE_FILES, OUT_OF_DESCRIPTORS
 from download_worker.settings import Settings
 from download_worker.web.addresses import is_address
 from download_worker.web.answers import refusal
@@ -169,7 +171,7 @@ class Web:
         credential = self.credential(origin)
         if credential is not None and credential.token is not None:
             return {"Authorization": f"Bearer {credential.token.get_secret_value()}"}
-        login = get_netrc_auth(str(origin)) if self._settings.use_netrc and origin.scheme == "https" else None
+        login = _kept_login(origin) if self._settings.use_netrc and origin.scheme == "https" else None
         return {} if login is None else {"Authorization": _basic(*login)}
 
     def credential(self, origin: Origin) -> Credential | None:
@@ -189,6 +191,19 @@ class Web:
         if proxy is not None and is_address(address.origin.host):
             self._policy.check(address.origin.host, address.origin.port, address.origin.host)
         return proxy
+
+
+def _kept_login(origin: Origin) -> tuple[str, str] | None:
+    """What .netrc says; nothing where it cannot be read. Raises TryLater(storage): without a descriptor nobody knows,
+    and the host would be asked without the login that it wants."""
+    try:
+        return get_netrc_auth(str(origin), raise_errors=True)
+    except NetrcParseError:
+        return None
+    except OSError as error:
+        if error.errno in OUT_OF_DESCRIPTORS:
+            raise TryLater(Code.STORAGE, "too many files are open to read .netrc", hint=MORE_FILES) from error
+        return None
 
 
 @contextmanager

@@ -43,7 +43,12 @@ def info_for(url: str, digest: str | None) -> ModelInfo:
 def main(words: Sequence[str]) -> int:
     wiring.close_logs()
     part, home, models, url, digest, connections = words
-    settings = settings_for(Path(home), int(connections))
+    try:
+        settings = settings_for(Path(home), int(connections))
+    except Trouble as trouble:  # the wall of the command line tells it
+        print(type(trouble).__name__, trouble)
+        print(f"life: {REFUSED}", flush=True)
+        return 0
     end = ENDED
     if part == "both":
         end = _hand_in(settings, Path(models), info_for(url, None if digest == "-" else digest))

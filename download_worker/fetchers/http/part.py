@@ -272,7 +272,8 @@ class Part:
                         self._file.truncate(self._file.stat().st_size)
         finally:
             self._account.close()
-            self._file.close()
+            with storage_errors(self._room.part):  # some network volumes say only now what they could not keep
+                self._file.close()
         if self._sink.trouble is not None:
             raise self._sink.trouble
 

@@ -20,6 +20,7 @@ from download_worker.errors import Code, TryLater
 from download_worker.jobs.job import ModelInfo, Verdict
 from download_worker.jobs.proof import CIVITAI_HASH
 from download_worker.leash import Leash
+from download_worker.room import MORE_FILES
 from download_worker.settings import Settings
 from download_worker.text import Redactor, safe_text
 from download_worker.verifiers.published import PublishedDigest, nobody_publishes
@@ -88,8 +89,12 @@ class ModelRubric:
 
     @cached_property
     def _model(self) -> LanguageModel:
-        from download_worker.verifiers.rubric.model import LanguageModel  # noqa: PLC0415 - loads openai, a second's work
-
+        """Raises TryLater(storage): where nothing more can be opened, Python finds no modules either."""
+        try:
+            from download_worker.verifiers.rubric.model import LanguageModel  # noqa: PLC0415 - loads openai: a second
+        except (ImportError, OSError) as error:
+            message = f"the client of the language model cannot be loaded: {safe_text(error, max_chars=200)}"
+            raise TryLater(Code.STORAGE, message, hint=f"{MORE_FILES} if it is reached, else install openai") from error
         return LanguageModel(self._settings, self._clock)
 
     def _asked(self, specimen: Specimen, facts: Facts, draft: dict[str, Any], leash: Leash) -> Verdict:
@@ -105,7 +110,7 @@ class ModelRubric:
     def _answer(self, question: Question, leash: Leash) -> Answer:
         """Ask, and where the answer cannot be used, say why and ask once more. One deadline for both.
 
-        Raises TryLater(no_verdict) or Interrupted.
+        Raises TryLater(no_verdict, storage) or Interrupted.
         """
         model = self._model
         deadline = monotonic() + self._settings.llm_timeout_seconds

@@ -23,6 +23,7 @@ from loguru import logger
 from download_worker.clock import Clock
 from download_worker.errors import Code, TryLater
 from download_worker.leash import Leash
+from download_worker.room import MORE_FILES, OUT_OF_DESCRIPTORS
 from download_worker.settings import Settings
 from download_worker.text import public_url, safe_text
 from download_worker.verifiers.rubric.answer import SCHEMA, Unusable
@@ -63,7 +64,8 @@ class LanguageModel:
         """The text of one answer. `deadline` is a reading of `time.monotonic`; `simpler` leaves the schema out.
 
         Raises:
-            Unusable: an answer came, but there is no text in it. TryLater: no_verdict. Interrupted.
+            Unusable: an answer came, but there is no text in it. TryLater: no_verdict; storage, when too many files
+            are open. Interrupted.
         """
         while True:
             form = self._formats[min(int(simpler), len(self._formats) - 1)]
@@ -79,6 +81,11 @@ class LanguageModel:
                 raise self._trouble(f"failed ({type(error).__name__})") from error
             except TimeoutError as error:
                 raise self._trouble(f"gave no answer within {self._settings.llm_timeout_seconds:g} s") from error
+            except OSError as error:  # the certificates could not be read
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    what = f"too many files are open to ask the language model {safe_text(self.name, max_chars=80)}"
+                    raise TryLater(Code.STORAGE, what, hint=MORE_FILES) from error
+                raise self._trouble(f"cannot be asked ({safe_text(error, max_chars=200)})") from error
 
     def _complete(
         self, messages: Sequence[Message], form: dict[str, Any] | None, extras: dict[str, Any], deadline: float

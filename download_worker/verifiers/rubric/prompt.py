@@ -7,8 +7,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+
+from download_worker.room import storage_errors
 
 PACKAGE, NAME = "verify_prompts", "verify_download_prompt.txt"
+_FOLDER = files(PACKAGE)
 _VERSION_LINE = re.compile(r"version: (\S+)\n")
 
 
@@ -23,8 +27,9 @@ class Prompt:
 
 @cache
 def versioned_prompt(name: str = NAME) -> Prompt:
-    """Raises ValueError where the file does not begin with its version."""
-    raw = files(PACKAGE).joinpath(name).read_bytes()
+    """Raises ValueError where the file does not begin with its version; TryLater, GiveUp: see `storage_errors`."""
+    with storage_errors(Path(PACKAGE, name)):
+        raw = _FOLDER.joinpath(name).read_bytes()
     whole = raw.decode("utf-8").replace("\r\n", "\n")
     first = _VERSION_LINE.match(whole)
     if first is None:
