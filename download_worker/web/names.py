@@ -20,6 +20,7 @@ from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.web.addresses import is_address
 from download_worker.web.line import Line
 
+MORE_THREADS = "lower `jobs`, or raise the limit of processes (ulimit -u); the worker tries again by itself"
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
@@ -120,15 +121,20 @@ class Names:
         raise TryLater(Code.NO_CONNECTION, f"{host} was not resolved within {patience.seconds:.0f} s") from silence
 
     def _lookup(self, host: str, port: int) -> Future[list[Place]]:
-        """The one that is under way, or a new one."""
+        """The one that is under way, or a new one. Raises TryLater(storage): there is no thread for it."""
         with self._lock:
             lookup = self._lookups.get((host, port))
             if lookup is None:
-                lookup = self._lookups[host, port] = Future()
+                lookup = Future()
                 # A daemon, so that a resolver without an end cannot keep the process from ending.
                 look = threading.Thread(target=self._look, args=(host, port, lookup), name=f"resolves {host}")
                 look.daemon = True
-                look.start()
+                try:
+                    look.start()
+                except RuntimeError as error:
+                    message = f"this machine gives no more threads, and {host} was not looked up"
+                    raise TryLater(Code.STORAGE, message, hint=MORE_THREADS) from error
+                self._lookups[host, port] = lookup  # the thread cannot take it out before we leave the lock
         return lookup
 
     def _look(self, host: str, port: int, lookup: Future[list[Place]]) -> None:
@@ -138,7 +144,7 @@ class Names:
                 raise OSError(errno.EADDRNOTAVAIL, "it has no address")
             self._end(host, port)
             lookup.set_result(found)
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, all who wait for this name are told
             self._end(host, port)
             lookup.set_exception(error)
 

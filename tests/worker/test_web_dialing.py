@@ -147,6 +147,31 @@ def test_n2_a_silent_resolver_ends_at_the_connect_timeout_and_is_asked_by_one_th
     silence.set()
 
 
+def test_a_lookup_for_which_there_is_no_thread_is_made_later(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left in the list, it would let every later question for this name wait for an answer that nobody looks for."""
+    start = threading.Thread.start
+
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name.startswith("resolves"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    client = web(Resolver(at(hub.port)), connect_timeout_seconds=5.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        trouble = trouble_of(client)
+    assert isinstance(trouble, TryLater) and trouble.code is Code.STORAGE and "ulimit -u" in trouble.hint
+    assert sign_of(trouble) is Sign.NOTHING
+    with client.open_stream(URL) as answer:
+        assert answer.status == 200
+
+
+def test_a_lookup_that_ends_in_an_unforeseen_way_ends_for_all_who_wait() -> None:
+    """Python loads the codec of names at the first lookup, and says so in its own way where it cannot."""
+    trouble = trouble_of(web(Resolver(LookupError("unknown encoding: idna")), connect_timeout_seconds=5.0))
+    assert isinstance(trouble, TryLater) and trouble.code is Code.NO_CONNECTION and "unknown encoding" in str(trouble)
+
+
 def test_a_cut_route_does_not_wait_for_the_resolver() -> None:
     asked, silence = threading.Event(), threading.Event()
 
