@@ -19,9 +19,10 @@ from time import monotonic
 
 from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.leash import Leash
+from download_worker.room import MORE_FILES
 from download_worker.web.addresses import AddressPolicy, is_address
 from download_worker.web.line import Line
-from download_worker.web.names import Names, Patience, Place, why
+from download_worker.web.names import NONE_LEFT, Names, Patience, Place, why
 from download_worker.web.proxies import PROXY_HINT, Proxy
 from download_worker.web.socks import through
 
@@ -34,8 +35,6 @@ GLANCE_SECONDS = 2.0
 MAX_PLACES = 16
 
 _UNDER_WAY = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)})
-_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""It is this machine that has no sockets or no memory for them; no host is to blame."""
 
 
 class Dialer:
@@ -67,9 +66,9 @@ class Dialer:
             return self._judged(self._raced(places, deadline), host, port, trusted=trusted)
         except OSError as error:
             self._check()
-            code = Code.STORAGE if error.errno in _NONE_LEFT else Code.NO_CONNECTION
+            code = Code.STORAGE if error.errno in NONE_LEFT else Code.NO_CONNECTION
             whom, hint = ("the proxy ", PROXY_HINT) if trusted else ("", None)
-            hint = "raise the worker's limit of open files (ulimit -n)" if code is Code.STORAGE else hint
+            hint = MORE_FILES if code is Code.STORAGE else hint
             raise TryLater(code, f"no connection to {whom}{host}:{port}: {why(error)}", hint=hint) from error
         except TryLater:
             self._leash.check()  # what was cut looks like a failure
@@ -79,7 +78,7 @@ class Dialer:
         """Before a proxy that looks names up by itself: what is known of this name here must be allowed.
 
         Most proxies run on this machine or beside it, and would lead a name of a private address right there.
-        Raises Refused(refused_address).
+        Raises Refused(refused_address), TryLater(storage).
         """
         patience = Patience(self._line, GLANCE_SECONDS, monotonic() + GLANCE_SECONDS)
         for place in self._names.glance(host, port, patience):
@@ -112,7 +111,7 @@ class Dialer:
                 sock = through(proxy, place, goal, port, self._line, timeout_seconds=seconds)
             except OSError as error:
                 self._check()
-                if error.errno in _NONE_LEFT:
+                if error.errno in NONE_LEFT:
                     raise
                 failure = error
                 continue

@@ -9,6 +9,7 @@ was said three times and the same resolver finds another name right then, that o
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -17,9 +18,12 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from download_worker.errors import Code, GiveUp, TryLater
+from download_worker.room import MORE_FILES
 from download_worker.web.addresses import is_address
 from download_worker.web.line import Line
 
+NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""It is this machine that has no sockets or no memory for them; no host is to blame."""
 MORE_THREADS = "lower `jobs`, or raise the limit of processes (ulimit -u); the worker tries again by itself"
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
@@ -40,7 +44,13 @@ Resolve = Callable[[str, int], list[Place]]
 
 
 def system_resolve(host: str, port: int) -> list[Place]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Without a descriptor the system's resolver says what it says without a network: so it is seen whether there is
+    one. Raises OSError, see `Resolve`."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+        raise
     return [Place(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 
@@ -74,7 +84,8 @@ class Names:
         """Every address of the host, best first, at least one.
 
         Raises:
-            TryLater: `no_connection`. GiveUp: `not_found`, there is no such name.
+            TryLater: `no_connection`; `storage`, where this machine has nothing left to ask with. GiveUp: `not_found`,
+            there is no such name.
         """
         found = self._looked_up(host, port, patience)
         for pause_seconds in () if host in self._known else self._pauses_seconds:
@@ -92,10 +103,15 @@ class Names:
         raise TryLater(Code.NO_CONNECTION, f"{host} cannot be resolved: {why(found)}") from found
 
     def glance(self, host: str, port: int, patience: Patience) -> list[Place]:
-        """What the resolver says at once; nothing where it knows no such name, or says nothing in time."""
+        """What the resolver says at once; nothing where it knows no such name, or says nothing in time.
+
+        Raises TryLater(storage): then nobody knows.
+        """
         try:
             found = self._looked_up(host, port, patience)
-        except TryLater:
+        except TryLater as trouble:
+            if trouble.code is Code.STORAGE:
+                raise
             return []
         return [] if isinstance(found, BaseException) else found
 
@@ -108,7 +124,8 @@ class Names:
         raise TryLater(Code.NO_CONNECTION, f"{host} cannot be resolved, {nobody.strerror}") from nobody
 
     def _looked_up(self, host: str, port: int, patience: Patience) -> list[Place] | BaseException:
-        """What the resolver says. Raises TryLater when it says nothing in time, or the line is cut."""
+        """What the resolver says. Raises TryLater when it says nothing in time, or the line is cut; when it lacks
+        descriptors or a thread, with `storage`."""
         woken = threading.Event()
         lookup = self._lookup(host, port)
         lookup.add_done_callback(lambda _: woken.set())
@@ -116,7 +133,11 @@ class Names:
         if patience.line.is_cut:
             raise TryLater(Code.NO_CONNECTION, f"the lookup of {host} was given up")
         if lookup.done():
-            return lookup.exception() or lookup.result()
+            failure = lookup.exception()
+            if isinstance(failure, OSError) and not isinstance(failure, socket.gaierror) and failure.errno in NONE_LEFT:
+                message = f"{host} cannot be looked up: {why(failure)}"
+                raise TryLater(Code.STORAGE, message, hint=MORE_FILES) from failure
+            return failure or lookup.result()
         silence = TimeoutError(errno.ETIMEDOUT, "no answer")
         raise TryLater(Code.NO_CONNECTION, f"{host} was not resolved within {patience.seconds:.0f} s") from silence
 

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import re
 import socket
 import threading
 import time
@@ -17,9 +18,13 @@ from download_worker.hosts import Sign, sign_of
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web import dialing
-from download_worker.web.dialing import alternating
-from download_worker.web.names import Place, Resolve
+from download_worker.web.addresses import AddressPolicy
+from download_worker.web.dialing import Dialer, alternating
+from download_worker.web.line import Line
+from download_worker.web.names import Names, Place, Resolve, system_resolve
+from download_worker.web.proxies import Proxy
 from download_worker.web.session import Web
+from tests import descriptors
 from tests.hub import Hub
 
 URL = "http://model.example/m.bin"
@@ -145,6 +150,39 @@ def test_n2_a_silent_resolver_ends_at_the_connect_timeout_and_is_asked_by_one_th
         assert trouble.code is Code.NO_CONNECTION and isinstance(trouble.__cause__, TimeoutError)
     assert time.monotonic() - began < 4.0 and len(asked) == 1
     silence.set()
+
+
+def test_d8_a_lookup_without_descriptors_says_nothing_about_the_host_or_the_network() -> None:
+    """glibc says so by EMFILE, or that there is no such name, or that it may be asked again: whatever fails first."""
+    for answer in (OSError(errno.EMFILE, "Too many open files"), OSError(errno.ENFILE, "too many")):
+        trouble = trouble_of(web(Resolver(answer)))
+        assert isinstance(trouble, TryLater) and trouble.code is Code.STORAGE and "ulimit -n" in trouble.hint
+        assert sign_of(trouble) is Sign.NOTHING
+
+
+@pytest.mark.parametrize("said", [AGAIN, NO_SUCH_NAME, OSError(errno.EMFILE, "Too many open files")])
+def test_d8_the_systems_resolver_is_not_believed_without_descriptors(
+    monkeypatch: pytest.MonkeyPatch, said: OSError
+) -> None:
+    def exhausted(*_: object, **__: object) -> Any:
+        raise said
+
+    monkeypatch.setattr(socket, "getaddrinfo", exhausted)
+    with descriptors.none_left(), pytest.raises(OSError, match="Too many open files") as caught:
+        system_resolve("model.example", 80)
+    assert caught.value.errno == errno.EMFILE
+    with pytest.raises(OSError, match=re.escape(str(said))) as caught:
+        system_resolve("model.example", 80)
+    assert caught.value is said
+
+
+def test_d8_a_glance_that_nobody_can_take_leads_nowhere() -> None:
+    """Where a proxy looks names up, what is known here of the name must be allowed; unseen it is not."""
+    names = Names(Resolver(OSError(errno.EMFILE, "Too many open files")), (), ())
+    dialer = Dialer(AddressPolicy(), names, Line(), Leash(), connect_timeout_seconds=5.0)
+    with pytest.raises(TryLater) as caught:
+        dialer.judge("model.example", 80)
+    assert caught.value.code is Code.STORAGE
 
 
 def test_a_lookup_for_which_there_is_no_thread_is_made_later(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,6 +338,19 @@ def test_d8_a_machine_that_can_open_no_connection_is_no_sign_about_the_host(
     trouble = trouble_of(client)
     assert isinstance(trouble, TryLater) and trouble.code is Code.STORAGE and "ulimit" in trouble.hint
     assert sign_of(trouble) is Sign.NOTHING
+
+
+def test_d8_nor_is_it_one_about_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object, **__: object) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(dialing, "through", exhausted)
+    names = Names(lambda host, port: at(port), (), ())
+    dialer = Dialer(AddressPolicy(), names, Line(), Leash(), connect_timeout_seconds=5.0)
+    dialer.via = Proxy("socks5h", "127.0.0.1", 1080)
+    with pytest.raises(TryLater) as caught:
+        dialer.dial("model.example", 80)
+    assert caught.value.code is Code.STORAGE and "proxy" not in str(caught.value)
 
 
 def test_a_pulled_leash_cuts_a_connect() -> None:
