@@ -24,6 +24,7 @@ from download_worker.errors import Code, GiveUp, Interrupted, TryLater
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.session import Web
+from tests import canaries
 from tests.hub.huggingface import HuggingFace, RepoFile, Repository, Trouble
 
 MODELS = "https://huggingface.co/api/models"
@@ -124,15 +125,16 @@ def test_the_hops_of_a_head_are_told_in_order(make: Make) -> None:
 
 
 def test_no_token_and_no_signature_gets_into_the_file(hub: HuggingFace, make: Make, tmp_path: Path) -> None:
-    make().asker.head(FILE + "?token=s3cr3t-value")
-    make().asker.json(INFO + "?token=s3cr3t-value")
+    canaries.BOOK.bind(canaries.IN_URL, hub.base)
+    make().asker.head(f"{FILE}?token={canaries.IN_URL}")
+    make().asker.json(f"{INFO}?token={canaries.IN_URL}")
     with sqlite3.connect(tmp_path / "answers.db") as database:
         rows = database.execute("SELECT key, value FROM answers").fetchall()
     database.close()
     kept = AnswerCache(tmp_path / "answers.db", FakeClock())
     told = json.dumps([[key, kept.read(key, DAY)] for key, _ in rows])
     assert len(rows) == 2 and "x-linked-etag" in told
-    assert "s3cr3t" not in told and "s1gn" not in told
+    assert canaries.WORD not in told
 
 
 def test_the_answer_of_a_mirror_never_stands_for_that_of_the_host(clock: FakeClock, tmp_path: Path) -> None:
@@ -143,10 +145,10 @@ def test_the_answer_of_a_mirror_never_stands_for_that_of_the_host(clock: FakeClo
 
 
 def test_what_was_told_to_a_stranger_is_not_told_to_who_has_a_token(
-    hub: HuggingFace, clock: FakeClock, make: Make, tmp_path: Path
+    hub: HuggingFace, clock: FakeClock, make: Make, tmp_path: Path, no_tokens: None
 ) -> None:
     make().asker.json(INFO)
-    settings = Settings(hf_endpoint=hub.base, hf_token=SecretStr("hf_" + "c" * 30))
+    settings = Settings(hf_endpoint=hub.base, hf_token=SecretStr(canaries.HF))
     asker = Asker(Web(settings, clock=clock), AnswerCache(tmp_path / "answers.db", clock), clock)
     for _ in range(2):
         asker.json(INFO)

@@ -12,6 +12,7 @@ from comfy_doctor.comfyui import pack_types
 from comfy_doctor.comfyui.git_folder import head_commit, origin_url, repository_url
 from comfy_doctor.comfyui.packs import InstalledPack, Packs, installed_packs, read_packs
 from comfy_doctor.needs import PackClue
+from tests import canaries
 
 COMMIT = "13b4399c00b5ef5a97b1b6800fc1185874740f5d"
 
@@ -110,7 +111,7 @@ def test_a_folder_is_known_by_its_repository_too(tmp_path: Path) -> None:
     [
         ("git@github.com:owner/pack.git", "https://github.com/owner/pack"),
         ("ssh://git@github.com/owner/pack", "https://github.com/owner/pack"),
-        ("https://user:hf_secret@github.com/owner/pack/", "https://github.com/owner/pack"),
+        (f"https://user:{canaries.PASSWORD}@github.com/owner/pack/", "https://github.com/owner/pack"),
         ("git://github.com/owner/pack.git", "https://github.com/owner/pack"),
         ("/home/me/pack", None),
         ("../pack", None),
@@ -120,7 +121,9 @@ def test_a_folder_is_known_by_its_repository_too(tmp_path: Path) -> None:
 )
 def test_an_origin_is_told_as_a_plain_address_without_secrets(tmp_path: Path, written: str, url: str | None) -> None:
     assert repository_url(written) == url
-    assert origin_url(checkout(tmp_path / "p", written)) == url
+    folder = checkout(tmp_path / "p", written)
+    canaries.BOOK.hold(folder / ".git/config")
+    assert origin_url(folder) == url
 
 
 def test_a_commit_is_found_wherever_git_keeps_it(tmp_path: Path) -> None:

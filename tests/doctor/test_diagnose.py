@@ -17,6 +17,7 @@ from comfy_doctor.findings import ExitCode
 from comfy_doctor.needs import Candidate, Need, Use
 from comfy_doctor.plan import make_plan
 from comfy_doctor.troubles import ANSWERS, DoctorCode, DoctorTrouble
+from tests import canaries
 
 from .drawing import loader_inside, model, node, png, saved, ui
 
@@ -231,16 +232,19 @@ def test_a_file_that_cannot_be_read_leaves_the_rest_and_is_partly_done(tmp_path:
 
 
 def test_t22_a_token_in_a_workflow_is_neither_kept_nor_shown(tmp_path: Path, install: Install) -> None:
-    url = f"{URL}?token=canary&api_key=canary&Signature=canary"
+    url = f"{URL}?token={canaries.IN_URL}&api_key={canaries.IN_URL}&Signature={canaries.WORD}"
+    canaries.BOOK.hold(tmp_path / "a.json")
     entry = model("x.safetensors", "loras", url)
     found = diagnose(
         [saved(tmp_path / "a.json", ui(node(3, "LoraLoader", "x.safetensors", 1, 1, properties={"models": [entry]})))],
         install,
     )
     (need,) = (finding.need for finding in found.models)
-    assert [candidate.url for candidate in need.candidates] == [f"{URL}?Signature=canary"], "it works by its signature"
+    assert [candidate.url for candidate in need.candidates] == [f"{URL}?Signature={canaries.WORD}"], (
+        "it works by its signature"
+    )
     shown = json.dumps(found.report().envelope()) + json.dumps([item.public() for item in make_plan(found.models)])
-    assert "canary" not in shown
+    assert canaries.WORD not in shown
     assert "Signature=[secret]" in shown
 
 

@@ -26,6 +26,7 @@ from download_worker.jobs.job import Job, Lease, ModelInfo, Progress, WorkerId
 from download_worker.jobs.ledger import Added
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.report import ExitCode, Report
+from tests import canaries
 
 from .drawing import model, node, saved, ui
 
@@ -126,13 +127,14 @@ def test_a_quiet_narrator_still_shows_its_question_and_what_it_is_about(
 
 def test_t22_a_plan_shows_no_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hall = Hall(tmp_path)
-    entry = model("a.safetensors", "loras", "https://h.example/a.safetensors?sig=canary")
+    entry = model("a.safetensors", "loras", f"https://h.example/a.safetensors?sig={canaries.SIGNATURE}")
     drawn = ui(node(1, "LoraLoader", "a.safetensors", 1, 1, properties={"models": [entry]}))
     hall.workflow = saved(tmp_path / "x.json", drawn)
+    canaries.BOOK.hold(hall.workflow)
     plan = hall.plan()
     Narrator(quiet=False, color=False, ask=False, agreed=True).planned(plan)
     told = capsys.readouterr()
-    assert "a.safetensors" in told.err and "canary" not in told.err + json.dumps(plan.data())
+    assert "a.safetensors" in told.err and canaries.WORD not in told.err + json.dumps(plan.data())
 
 
 def test_what_does_not_fit_is_not_begun(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from comfy_doctor.manifests.lock_file import LockedModel, LockedUse, lock_text, 
 from comfy_doctor.manifests.manifest import LockedPack, Manifest, NoManifest, place_of_manifest
 from comfy_doctor.needs import Criticality, Stated, Use
 from download_worker.errors import Trouble
+from tests import canaries
 
 from .test_plan import had, missing
 
@@ -35,7 +36,7 @@ def comfygit(folder: Path, body: str) -> Manifest:
 TWO_WORKFLOWS = f"""
 [tool.comfygit.models]
 0b222b1d568748dc = {{filename = "x.safetensors", size = 12, relative_path = "loras/style/x.safetensors", \
-category = "loras", sha256 = "{A.upper()}", sources = ["https://h.example/x?token=planted"]}}
+category = "loras", sha256 = "{A.upper()}", sources = ["https://h.example/x?token={canaries.IN_URL}"]}}
 
 [[tool.comfygit.workflows.first.models]]
 filename = "x.safetensors"
@@ -55,6 +56,7 @@ sources = ["https://mirror.example/x"]
 
 
 def test_a_model_of_two_workflows_is_one_need_with_the_higher_criticality_and_all_sources(tmp_path: Path) -> None:
+    canaries.BOOK.hold(tmp_path / ".cec/pyproject.toml")
     (need,) = comfygit(tmp_path, TWO_WORKFLOWS).needs
     assert need.key == ("loras", "style/x.safetensors")
     assert need.criticality is Criticality.FLEXIBLE
@@ -194,7 +196,9 @@ def test_a_lock_does_not_tell_where_its_workflows_lay(tmp_path: Path) -> None:
 
 
 def test_what_a_workflow_calls_a_url_ends_no_lock(tmp_path: Path) -> None:
-    model = missing(candidates=(had("http://[::bad/x"), had("https://user:secret@h.example/x"), had("urn:air:x")))
+    model = missing(
+        candidates=(had("http://[::bad/x"), had(f"https://user:{canaries.PASSWORD}@h.example/x"), had("urn:air:x"))
+    )
     install = Install(tmp_path)
     diagnosis = Diagnosis(install, (), (model,), ())
     report = lock(diagnosis, (), tmp_path / "w.lock.json", lambda path: "", lambda name, digest: ())

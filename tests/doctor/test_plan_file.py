@@ -19,6 +19,7 @@ from download_worker.jobs.bell import MemoryBell
 from download_worker.jobs.counter import Counter
 from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.report import ExitCode
+from tests import canaries
 
 from .test_plan import had, missing, planned
 
@@ -62,9 +63,9 @@ def test_applying_a_plan_twice_makes_one_job(desk: Desk) -> None:
 
 
 def test_t22_a_plans_file_is_private_and_holds_no_token(desk: Desk) -> None:
-    desk.write(had("https://h.example/x?token=planted_token"))
+    desk.write(had(f"https://h.example/x?token={canaries.IN_URL}"))
     assert stat.S_IMODE(desk.file.stat().st_mode) == stat.S_IMODE(desk.key.stat().st_mode) == 0o600
-    assert "planted" not in desk.file.read_text()
+    assert canaries.WORD not in desk.file.read_text()
 
 
 @pytest.mark.parametrize("change", [{"sha256": "b" * 64}, {"url": "https://evil.example/x"}, {"source": "civitai"}])

@@ -14,6 +14,7 @@ from download_worker.errors import Code, GiveUp, Interrupted, Trouble
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.session import Web
+from tests import canaries
 from tests.container_images import png_text
 from tests.hub import Hub
 from tests.hub.behaviours import chunked, eof_mid, html_200, html_as_octet, redirect
@@ -65,9 +66,9 @@ def test_the_file_behind_a_page_is_asked_for(page: str, file: str) -> None:
 
 def test_a_workflow_at_a_url_is_a_document_under_its_public_url(hub: Hub, web: Web) -> None:
     url = hub.publish("/w.png", png_text({"workflow": DATA.decode()}))
-    document = read_url_document(f"{url}?token=planted", web)
+    document = read_url_document(canaries.of_its_host(f"{url}?token={canaries.IN_URL}"), web)
     assert (document.container, document.format, document.body) == ("png", "ui", UI)
-    assert document.path.startswith(url) and "planted" not in document.path
+    assert document.path.startswith(url) and canaries.WORD not in document.path
 
 
 def test_chunks_and_redirects_are_followed(hub: Hub, web: Web) -> None:

@@ -20,7 +20,7 @@ from comfy_doctor.workflows.documents import Document
 from comfy_doctor.workflows.raw_url import read_url_document
 from download_worker.settings import Settings
 from download_worker.web.session import Web
-from tests import container_images, containers
+from tests import canaries, container_images, containers
 from tests.hub import BEHAVIOURS, Hub
 
 from .drawing import loader_inside, node, saved, ui
@@ -258,10 +258,12 @@ def fetch() -> Callable[[str], Document]:
 def test_a_workflow_at_a_url_is_read_like_a_file(read: Read, fetch: Any, tmp_path: Path) -> None:
     with Hub() as hub:
         url = hub.publish("/w.png", container_images.png_text(TEXTS))
-        found = read(f"{url}?token=canary", saved(tmp_path / "good.json", DRAWN), fetch=fetch)
+        found = read(
+            canaries.of_its_host(f"{url}?token={canaries.IN_URL}"), saved(tmp_path / "good.json", DRAWN), fetch=fetch
+        )
     first, second = found.cases
     assert (first.document.container, names(first), names(second)) == ("png", ["x.ckpt"], ["x.ckpt"])
-    assert first.document.path.startswith(url) and "canary" not in repr(found)
+    assert first.document.path.startswith(url) and canaries.WORD not in repr(found)
     assert {use.workflow for need in first.wanted.models for use in need.uses} == {first.document.path}
 
 
@@ -277,15 +279,15 @@ def test_what_a_host_does_not_give_is_a_failure_and_leaves_the_rest(read: Read, 
 def test_a_url_of_something_else_is_said_to_be_no_workflow(read: Read, fetch: Any) -> None:
     with Hub() as hub:
         url = hub.publish("/w.json", b"[1]")
-        found = read(f"{url}?token=canary", fetch=fetch)
+        found = read(canaries.of_its_host(f"{url}?token={canaries.IN_URL}"), fetch=fetch)
     (message,) = found.messages
-    assert message.startswith(url) and message.endswith(" is no workflow") and "canary" not in message
+    assert message.startswith(url) and message.endswith(" is no workflow") and canaries.WORD not in message
 
 
 def test_offline_no_url_is_asked(read: Read) -> None:
-    document = only(read("https://h.example/w.json?token=canary")).document
+    document = only(read(f"https://h.example/w.json?token={canaries.IN_URL}")).document
     assert document.failed and "nothing is asked over the network" in str(document.error)
-    assert "canary" not in document.path
+    assert canaries.WORD not in document.path
 
 
 # --- manifests ---

@@ -22,10 +22,11 @@ from download_worker.errors import Code, GiveUp, Interrupted, TryLater
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.verifiers.rubric.prompt import versioned_prompt
+from tests import canaries
 from tests.hub.llm import Answer as Says
 from tests.hub.llm import LlmStub, hold
 
-KEY = "sk-canary-0123456789"
+KEY = canaries.OPENAI
 FILE = "real_vis_xl_v5.safetensors"
 HF = f"https://huggingface.co/alice/real-vis/resolve/main/{FILE}"
 OTHER = "https://huggingface.co/alice/real-vis/resolve/main/real_vis_xl_v4.safetensors"
@@ -485,10 +486,10 @@ def test_t23_an_answer_that_a_card_brought_along_does_not_know_the_nonce(stub: L
 def test_t22_neither_keys_nor_the_users_paths_are_in_a_prompt(stub: LlmStub) -> None:
     secret_hit = replace(REAL, text=f"key {KEY}", url=f"{HF}?token={KEY}")
     searches = FakeSearches(hugging_face=(secret_hit,))
-    answer = looked(stub, searches, ask(), end("FOUND", HF), hf_token="hf_canary0123456789")
+    answer = looked(stub, searches, ask(), end("FOUND", HF), hf_token=canaries.HF)
     for request in stub.requests:
         sent = json.dumps(request.body)
-        assert not [word for word in (KEY, "hf_canary", "canary-user", "C:\\\\canary", "SDXL/") if word in sent]
+        assert not [word for word in (canaries.WORD, "canary-user", "C:\\\\canary", "SDXL/") if word in sent]
     assert answer.candidates[0].public()["url"].count(KEY) == 0
     assert told(stub.requests[0].body)["wanted"] == {
         "file": FILE,

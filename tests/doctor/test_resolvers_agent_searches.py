@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from comfy_doctor.resolvers.agent import Hit, HostSearches
 from download_worker.leash import Leash
+from tests import canaries
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "api_samples"
 DIGEST = "70b640f8f60b1cf0dcc72f30caf3da9495eb2fb6509da48c53374ad6806e6a9c"
@@ -158,7 +159,11 @@ def test_without_a_provider_there_is_no_web_search(template: str | None) -> None
 
 def test_a_web_result_is_a_file_only_by_its_own_address() -> None:
     blob = {"url": "https://huggingface.co/a/b/blob/main/x.safetensors", "title": "t"}
-    plain = {"url": "https://user:pw@host.example/dir/y.ckpt?token=canary", "title": "t", "content": "c"}
+    plain = {
+        "url": f"https://user:{canaries.PASSWORD}@host.example/dir/y.ckpt?token={canaries.IN_URL}",
+        "title": "t",
+        "content": "c",
+    }
     page = {"url": "https://blog.example/post", "content": "see https://evil.example/z.safetensors"}
     file, other, text = web(blob, plain, page)
     assert (file.url, file.filename) == ("https://huggingface.co/a/b/resolve/main/x.safetensors", "x.safetensors")

@@ -22,6 +22,7 @@ from download_worker.errors import Code, Interrupted, Trouble
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.session import Question, Web
+from tests import canaries
 from tests.hub import civitai
 from tests.hub.civitai import Civitai, Json, Said, file, model, version
 
@@ -579,13 +580,13 @@ def test_a_refused_download_ends_in_its_own_word(host: Civitai, said: Said, code
 
 def test_a_download_is_sent_on_to_storage_without_the_token_and_never_to_the_login_page(host: Civitai) -> None:
     host.models.append(harbor(file(LORA, ONE)))
-    settings = Settings(civitai_endpoint=host.base, civitai_api_token=SecretStr("t0ken-of-mine"))
+    settings = Settings(civitai_endpoint=host.base, civitai_api_token=SecretStr(canaries.CIVITAI))
     with Web(settings).open_stream(
         "https://civitai.com/api/download/models/70", question=Question("HEAD", stays_home=True)
     ) as answer:
         assert answer.status == 404, "the stand-in's storage keeps no bytes; what counts is that we got there"
     assert [asked.path for asked in host.requests] == ["/api/download/models/70", "/storage/70"]
-    assert host.requests[0].headers["authorization"] == "Bearer t0ken-of-mine"
+    assert host.requests[0].headers["authorization"] == f"Bearer {canaries.CIVITAI}"
 
 
 def test_a_version_that_wants_a_login_names_the_token(host: Civitai, places: Ask) -> None:

@@ -22,6 +22,7 @@ from download_worker.errors import Interrupted
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.session import Web
+from tests import canaries
 from tests.hub.huggingface import HuggingFace, RepoFile, Repository, Trouble
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "api_samples"
@@ -29,7 +30,7 @@ NOWHERE = "https://cdn.invalid"
 AE = RepoFile.lfs("vae/ae.safetensors", size=335_304_388)
 SHA = AE.sha256
 FLUX = Repository("black-forest-labs/FLUX.1-dev", [AE, RepoFile("config.json", 40)])
-TOKEN = "hf_planted_token_123456"
+TOKEN = canaries.HF
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from download_worker.verifiers.content.formats import FIRST_BYTES, MAX_HEAD_BYTE
 from download_worker.verifiers.content.heads import Format
 from download_worker.verifiers.safetensors_header import DTYPE_BITS
 from download_worker.web.session import Web
+from tests import canaries
 from tests.hub import BEHAVIOURS, Hub, SizedPattern
 from tests.hub.behaviours import Behaviour, Turn, always_416, no_length_cut, range_total_changed, redirect
 from tests.makers import html_page, safetensors_bytes
@@ -345,7 +346,7 @@ def test_a_pulled_leash_ends_it(hub: Hub) -> None:
 
 def test_t4_no_secret_of_an_address_is_shown(hub: Hub, look: Look) -> None:
     url = hub.publish("/m.bin2", html_page())
-    assert "sesame" not in look(f"{url}?token=sesame", "loras").why
+    assert canaries.WORD not in look(canaries.of_its_host(f"{url}?token={canaries.IN_URL}"), "loras").why
 
 
 @pytest.mark.parametrize(("folder", "word"), [("loras", Word.YES), ("vae", Word.NO)])

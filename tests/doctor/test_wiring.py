@@ -19,6 +19,7 @@ from comfy_doctor.wiring import Desk, WorkerAtHand
 from download_worker import wiring as worker_wiring
 from download_worker.errors import Code, GiveUp, Trouble
 from download_worker.settings import Settings
+from tests import canaries
 
 
 class Engine:
@@ -98,7 +99,7 @@ def test_a_demo_touches_nothing_that_the_user_has_set(tmp_path: Path, monkeypatc
     ledger = tmp_path / "mine.db"
     monkeypatch.setenv("COMFY_DOCTOR_DATABASE", f"sqlite:///{ledger}")
     monkeypatch.setenv("COMFY_DOCTOR_MAX_TRIES", "no number")
-    monkeypatch.setenv("HF_TOKEN", "hf_canarycanary")
+    monkeypatch.setenv("HF_TOKEN", canaries.HF)
     monkeypatch.setenv("HF_ENDPOINT", "https://elsewhere.example")
     seen: list[Settings] = []
 

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 from zlib import crc32
 
+from tests import canaries
+
 from .connection import Connection
 from .loopback import Loopback
 from .messages import Reply, Request, text_reply
@@ -209,7 +211,7 @@ class Civitai(Loopback):
         agent = asked.headers.get("user-agent", "").lower()
         if any(word in agent for word in ("mozilla", "chrome", "safari", "firefox", "opera", "edge")):
             return Said(307, headers={"Location": f"/login?returnUrl=%2Fmodel-versions%2F{number}"})
-        return Said(307, headers={"Location": f"{self.base}/storage/{number}?X-Amz-Signature=s"})
+        return Said(307, headers={"Location": canaries.signed(f"{self.base}/storage/{number}")})
 
 
 def _digests(entry: Json) -> set[str]:

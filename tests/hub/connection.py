@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from tests import canaries
+
 from .data import PIECE_BYTES
 from .messages import Ending, Reply, Request, read_request
 
@@ -53,12 +55,14 @@ class Connection:
         self._books = books
         self._sock = sock
         self._stream = sock.makefile("rb")
+        self._port = int(sock.getsockname()[1])
         self._gate = gate
         self._closing = closing
         self._due = 0.0
 
     def requests(self) -> Iterator[Request]:
         while (request := read_request(self._stream)) is not None:
+            canaries.BOOK.request(self._port, request.method, request.target, request.headers, request.body)
             yield request
 
     def deliver(

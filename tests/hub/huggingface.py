@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qs, quote, urlencode
 
+from tests import canaries
+
 from .connection import Connection
 from .data import Blob
 from .honest import Item, honest
@@ -267,8 +269,9 @@ class HuggingFace(Loopback):
         name = file.path.rpartition("/")[2]
         said = f"inline; filename*=UTF-8''{name}; filename=\"{name}\";"
         signed = urlencode(
-            {"response-content-disposition": said, "Expires": "1", "Signature": "s1gn", "Key-Pair-Id": "K"}
+            {"response-content-disposition": said, "Expires": "1", "Signature": canaries.SIGNATURE, "Key-Pair-Id": "K"}
         )
+        canaries.BOOK.bind(canaries.SIGNATURE, self._cdn or self.base)
         where = f"{self._cdn or ''}{CDN}{quote(repository.id)}/{file.xet_hash}/{quote(file.path)}?{signed}"
         told = {
             **commit,

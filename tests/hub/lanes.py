@@ -6,6 +6,9 @@ answer for the beginning of the next, one bad connection for a bad host, a limit
 
 from dataclasses import replace
 from random import Random
+from urllib.parse import quote, urljoin
+
+from tests import canaries
 
 from .behaviours import ENDLESS_BYTES, HTML, SEED_OF_ANOTHER_VERSION, SMUGGLED, drip, refused, stall_mid, stall_now
 from .data import EMPTY, Blob, Data, Flipped, Joined, Repeated, SizedPattern, Slice
@@ -282,12 +285,18 @@ def _framed_by_hand(reply: Reply, body: Data) -> Reply:
 @on_reply
 def signed(turn: Turn, reply: Reply, to: str = "/signed") -> Reply:
     """Redirects to that address, each time with another signature."""
-    return refused(302, ("Location", f"{to}?signature={turn.number}"))
+    return _led_to(turn, to)
 
 
 @on_reply
 def s403_expiring(turn: Turn, reply: Reply, uses: int = 1) -> Reply:
     """Redirects to a signed address of its own that is good for so many questions, then refused."""
     if not turn.request.query.startswith("signature="):
-        return refused(302, ("Location", f"{turn.request.path}?signature={turn.number}"))
+        return _led_to(turn, turn.request.path)
     return refused(403) if turn.repeats > uses else reply
+
+
+def _led_to(turn: Turn, where: str) -> Reply:
+    """There with a signature that was not used before, and that belongs to nobody else."""
+    canaries.BOOK.bind(canaries.SIGNATURE, urljoin(f"http://{turn.request.headers['host']}", where))
+    return refused(302, ("Location", f"{where}?signature={quote(canaries.SIGNATURE)}.{turn.number}"))

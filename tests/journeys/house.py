@@ -29,6 +29,7 @@ from download_worker.jobs.job import Job, JobId, ModelInfo, Status
 from download_worker.leash import Leash
 from download_worker.room import Journal, Room
 from download_worker.settings import Settings
+from tests import canaries
 from tests.hub import Data, Hub, SizedPattern
 from tests.makers import safetensors_bytes, safetensors_prefix
 
@@ -133,6 +134,7 @@ class House:
             "COMFY_DOCTOR_BACKOFF_CAP_SECONDS": "0.3",
             "COMFY_DOCTOR_CHECKPOINT_BYTES": "65536",
             "COMFY_DOCTOR_DISK_RESERVE_BYTES": "0",
+            **canaries.TOKENS,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -215,9 +217,11 @@ class House:
         return any(self.home.glob(f"state/workers/worker-{process.pid}-*.lock"))
 
     def _open(self, command: list[str], env: Env, **streams: Any) -> subprocess.Popen[bytes]:
+        surroundings = {**self.env, **env}
+        canaries.BOOK.bind_environment(surroundings)
         process: subprocess.Popen[bytes] = subprocess.Popen(
             command,
-            env={**self.env, **env},
+            env=surroundings,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             start_new_session=True,

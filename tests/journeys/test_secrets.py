@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from urllib.parse import quote
 
 import pytest
 
@@ -21,9 +20,7 @@ from .drawings import HUB, wanting
 from .house import House, Said
 from .test_refusals import asking, saying
 
-HF, CIVITAI, OPENAI, IN_URL = "hf_canary-4f1d9c", "civitai-canary-8e2b7a", "sk-canary-17ac55", "url-canary-c0ffee"
-SIGNATURE = "signature-canary-9d31"
-TOKENS = {"HF_TOKEN": HF, "CIVITAI_API_TOKEN": CIVITAI}
+HF = canaries.HF
 SHELF = "/org/portrait/resolve/main"
 
 
@@ -33,14 +30,19 @@ def test_h20_no_token_is_written_anywhere_or_sent_to_another_host(house: House) 
     page = house.publish("/page.safetensors", behaviour=BEHAVIOURS["html_200"])[0]
     heard = []
     with Hub() as elsewhere, LlmStub(saying("VERIFIED")) as model:
-        final = elsewhere.publish("/final.safetensors", data) + f"?X-Amz-Signature={SIGNATURE}"
+        final = canaries.signed(elsewhere.publish("/final.safetensors", data))
         for name in ("moved.safetensors", "locked.safetensors"):
             house.publish(f"{SHELF}/{name}")
         house.hub.behave(f"{SHELF}/moved.safetensors", BEHAVIOURS["redirect"](to=final))
         house.hub.behave(f"{SHELF}/locked.safetensors", BEHAVIOURS["s401"])
         away = elsewhere.publish("/away.safetensors", data)
-        env = TOKENS | asking(model) | {"OPENAI_API_KEY": OPENAI, "COMFY_DOCTOR_MAX_TRIES": "2"}
-        for url in (f"{good}?token={IN_URL}", f"{page}?token={IN_URL}", f"{HUB}/moved.safetensors", away):
+        env = asking(model) | {"OPENAI_API_KEY": canaries.OPENAI, "COMFY_DOCTOR_MAX_TRIES": "2"}
+        for url in (
+            f"{good}?token={canaries.IN_URL}",
+            f"{page}?token={canaries.IN_URL}",
+            f"{HUB}/moved.safetensors",
+            away,
+        ):
             heard.append(house.cli("enqueue", url, "--type", "loras", env=env))
         heard.append(house.drain("--verbose", env=env))
         workflow = house.folder / "workflow.json"
@@ -57,17 +59,13 @@ def test_h20_no_token_is_written_anywhere_or_sent_to_another_host(house: House) 
     assert {hit.path for hit in other_host} == {"/final.safetensors", "/away.safetensors"}
     assert all("authorization" not in hit.headers for hit in other_host)
 
-    canaries = (HF, CIVITAI, OPENAI, IN_URL, SIGNATURE)
-    for canary in canaries:
-        for said in heard:
-            assert canary not in said.stdout + said.stderr, said
-        for hit in other_host:
-            assert canary == SIGNATURE or canary not in f"{hit.target}{dict(hit.headers)}"
-        for question in asked:
-            assert canary == OPENAI or canary not in f"{question.body}{dict(question.headers)}"
+    for said in heard:
+        assert canaries.found_in(f"{said.stdout}{said.stderr}".encode()) == [], said
+    _only_their_own(other_host, canaries.SIGNATURE)
+    for question in asked:
+        assert canaries.found_in(f"{question.body}{dict(question.headers)}".encode(), but=[canaries.OPENAI]) == []
     for path, content in house.written().items():
-        for canary in canaries:
-            assert canary.encode() not in content, (canary, path)
+        assert canaries.found_in(content) == [], path
 
 
 _ILLS = """
@@ -100,7 +98,7 @@ async def test_t22_five_canaries_are_silent_through_every_failure_of_every_host(
     with ExitStack() as stack:
         elsewhere, proxy = stack.enter_context(Hub()), stack.enter_context(Hub())
         model = stack.enter_context(LlmStub(saying("REJECTED", "see the token you sent")))
-        env = STORY | canaries.TOKENS | asking(model) | {"OPENAI_API_KEY": canaries.OPENAI}
+        env = STORY | asking(model) | {"OPENAI_API_KEY": canaries.OPENAI}
         for name in ILLS:
             _publish_twice(house, elsewhere, name)
             house.hub.behave(f"{SHELF}/home-{name}.safetensors", BEHAVIOURS[name])
@@ -133,7 +131,7 @@ async def test_t22_five_canaries_are_silent_through_every_failure_of_every_host(
 def _publish_twice(house: House, elsewhere: Hub, name: str) -> None:
     """A file that its host has itself, and one that it sends elsewhere for, to a signed address."""
     _, data = house.publish(f"{SHELF}/home-{name}.safetensors", sha256_header=True)
-    signed = elsewhere.publish(f"/away-{name}.safetensors", data) + f"?X-Amz-Signature={quote(canaries.SIGNATURE)}"
+    signed = canaries.signed(elsewhere.publish(f"/away-{name}.safetensors", data))
     house.publish(f"{SHELF}/away-{name}.safetensors")
     house.hub.behave(f"{SHELF}/away-{name}.safetensors", BEHAVIOURS["redirect"](to=signed))
 

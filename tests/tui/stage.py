@@ -21,6 +21,7 @@ from download_worker.jobs.counter import Counter
 from download_worker.jobs.job import Job, JobId, Status
 from download_worker.jobs.ledger import EVERYTHING, Question
 from download_worker.jobs.memory_ledger import MemoryLedger
+from tests import canaries
 from tests.tui.samples import NOW, ledger_of
 
 PATIENCE_STEPS = 400
@@ -114,7 +115,9 @@ class Stage:
 
     def screen(self) -> list[str]:
         """What stands on the terminal, a text for each line."""
-        return [strip.text for strip in self.app.screen._compositor.render_strips()]
+        lines = [strip.text for strip in self.app.screen._compositor.render_strips()]
+        canaries.BOOK.text("a screen", "\n".join(lines))
+        return lines
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Let the dashboard live until this holds; fails when it does not in a long time."""
@@ -162,6 +165,7 @@ async def stage(
         try:
             await on_stage.until(lambda: on_stage.line("counts"))
             yield on_stage
+            on_stage.screen()
         finally:
             counter.gate.set()
 

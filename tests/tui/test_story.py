@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from comfy_doctor.tui.story import next_step_of, peek, plain, story
 from download_worker.errors import NEXT_STEP, Code
 from download_worker.jobs.job import Job, Result, Status
+from tests import canaries
 from tests.tui.hostile import hostile_jobs
 from tests.tui.samples import NOW, SHA256, evening, sample
 
@@ -67,10 +68,10 @@ def test_every_line_keeps_within_its_cells(cells: int) -> None:
 
 def test_t22_a_token_in_a_url_is_not_shown() -> None:
     job = sample(1, "x.safetensors", "loras", "h", Status.PENDING)
-    secret = "https://user:hunter2@h.example/x?token=s3cr3tvalue"
+    secret = f"https://user:{canaries.PASSWORD}@h.example/x?token={canaries.IN_URL}"
     info = job.model_info.model_copy(update={"download_url": secret, "mirrors": (secret,)})
     text = told(job.model_copy(update={"model_info": info}))
-    assert "hunter2" not in text and "s3cr3tvalue" not in text and "h.example/x" in text
+    assert canaries.WORD not in text and "h.example/x" in text
 
 
 def test_t27_t29_no_text_of_a_job_reaches_the_screen_with_an_invisible_sign() -> None:

@@ -17,9 +17,10 @@ import typer
 from download_worker.command_line import Common, complain, private_umask, program_options, run, verb
 from download_worker.errors import NEXT_STEP, BadRequest, Code, GiveUp, Refused, Trouble, TryLater
 from download_worker.report import Complaint, ExitCode, Report, report_of
+from tests import canaries
 
 HOSTILE = "\x1b]0;title\x07 line\nline \u202e \udcff \x9b31m"
-SECRET = "hf_" + "canary" * 4
+SECRET = canaries.HF
 ENVELOPE = {"comfy_doctor_result", "command", "status", "exit_code", "data", "messages", "errors"}
 
 Fails = Callable[[BaseException | Report], typer.Typer]

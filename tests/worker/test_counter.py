@@ -22,6 +22,7 @@ from download_worker.jobs.memory_ledger import MemoryLedger
 from download_worker.jobs.sql_ledger import SqlLedger
 from download_worker.settings import Settings
 from download_worker.web.origins import check_url
+from tests import canaries
 from tests.jobs import make_info
 
 WORKER = WorkerId("worker-1-aaaaaaaaaaaa")
@@ -137,13 +138,14 @@ def test_t14_t15_t18_what_policy_refuses_and_what_is_malformed_make_no_job(
 
 
 def test_t22_a_token_is_neither_kept_nor_shown_when_a_url_is_refused(house: House) -> None:
-    kept = house.submit(make_info("x.pt", download_url="https://h.example/x.pt?%54oken=s3cr3t&a=1", mirrors=()))
+    token, password = canaries.IN_URL, canaries.PASSWORD
+    kept = house.submit(make_info("x.pt", download_url=f"https://h.example/x.pt?%54oken={token}&a=1", mirrors=()))
     assert kept.model_info.download_url == "https://h.example/x.pt?a=1"
-    mirrored = house.submit(make_info("y.pt", mirrors=("https://h.example/y?access_token=s3cr3t&sig=stays",)))
+    mirrored = house.submit(make_info("y.pt", mirrors=(f"https://h.example/y?access_token={token}&sig=stays",)))
     assert mirrored.model_info.mirrors == ("https://h.example/y?sig=stays",)
     with pytest.raises(BadRequest) as refused:
-        house.submit(make_info("z.pt", download_url="https://user:s3cr3t@h.example/z.pt?token=s3cr3t"))
-    assert "s3cr3t" not in f"{refused.value}"
+        house.submit(make_info("z.pt", download_url=f"https://user:{password}@h.example/z.pt?token={token}"))
+    assert canaries.WORD not in f"{refused.value}"
 
 
 def test_what_is_kept_is_canonical(house: House) -> None:

@@ -16,8 +16,9 @@ from loguru import logger
 from download_worker import logs
 from download_worker.logs import LOG_NAME, MAX_TRACE_CHARS, set_up
 from download_worker.text import Redactor
+from tests import canaries
 
-SECRET = "topsecretvalue"
+SECRET = canaries.IN_URL
 REDACT = Redactor([SECRET])
 HOSTILE = [
     "one\ntwo\r\nthree",

@@ -27,6 +27,7 @@ from download_worker.jobs.job import (
     WorkerId,
     check_move,
 )
+from tests import canaries
 from tests.jobs import make_info, make_job
 
 CLOCK = FakeClock()
@@ -35,7 +36,7 @@ WORKER = WorkerId("worker-1-aaaaaaaaaaaa")
 LEASE = Lease.starting(CLOCK.steady(), 60)
 VERDICT = Verdict(verdict="REJECTED", reason="no", by="rules")
 HOSTILE = "\x1b]0;x\x07\nline two\u202e" * 100
-SECRETS = ("s3cr3t-user", "s3cr3t-pw", "s3cr3t-token", "s3cr3t-sig")
+SECRETS = ("s3cr3t-user", canaries.PASSWORD, canaries.IN_URL, canaries.SIGNATURE)
 
 BY_ITS_OWNER: dict[str, moves.Move] = {
     "downloading": moves.downloading("Downloading", AT),

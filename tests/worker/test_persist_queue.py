@@ -32,6 +32,7 @@ from download_worker.jobs import persist_queue, queue_folder
 from download_worker.jobs.bell import ForeignRing, Ring, RingId, job_id_in
 from download_worker.jobs.job import JobId
 from download_worker.jobs.persist_queue import PersistQueueBell
+from tests import canaries
 from tests.jobs import make_info, make_job
 
 LONG_SECONDS = 20.0
@@ -106,13 +107,13 @@ def in_process(code: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def test_a_ring_is_the_public_json_of_its_job_as_persist_queue_writes_it(make_bell: MakeBell, folder: Path) -> None:
-    job = make_job(info=make_info(download_url="https://models.example/a.safetensors?token=hush-hush"))
+    job = make_job(info=make_info(download_url=f"https://models.example/a.safetensors?token={canaries.IN_URL}"))
     assert make_bell().ring(job)
     with closing(database(folder)) as connection:
         ((kind, data),) = connection.execute(f"SELECT typeof(data), data FROM {TABLE}").fetchall()
     assert kind == "blob"
     assert json.loads(data) == job.public()
-    assert b"hush" not in data
+    assert canaries.found_in(data) == []
 
 
 def test_every_commit_is_flushed(make_bell: MakeBell) -> None:
@@ -544,9 +545,10 @@ def test_t26_pickle_is_never_loaded(make_bell: MakeBell, folder: Path, tmp_path:
 def test_t22_no_secret_is_copied_into_the_note(make_bell: MakeBell, folder: Path) -> None:
     bell = make_bell()
     bell.open()
-    put_row(folder, blob(b'{"url": "https://civitai.com/api/download/1?token=0123456789abcdef"}'))
+    put_row(folder, blob(b'{"url": "https://civitai.com/api/download/1?token=%s"}' % canaries.IN_URL.encode()))
+    canaries.BOOK.hold(*folder.glob("data.db*"))
     bell.heard()
-    assert "0123456789abcdef" not in (folder / "set_aside.jsonl").read_text(encoding="utf-8")
+    assert canaries.WORD not in (folder / "set_aside.jsonl").read_text(encoding="utf-8")
     assert "civitai.com" in notes(folder)[0]["excerpt"]
 
 

@@ -12,6 +12,7 @@ import pytest
 from download_worker import service
 from download_worker.errors import BadRequest, Code, GiveUp
 from download_worker.service import UNIT_NAME, install, unit_path, unit_text
+from tests import canaries
 
 HOME = Path("/srv/comfy doctor/100%/$HOME")
 
@@ -41,8 +42,8 @@ def test_a_unit_quotes_its_paths_as_systemd_reads_them() -> None:
 
 
 def test_t22_a_unit_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_canarycanary")
-    assert "canary" not in unit_text(Path("/srv/home"), user=False)
+    monkeypatch.setenv("HF_TOKEN", canaries.HF)
+    assert canaries.WORD not in unit_text(Path("/srv/home"), user=False)
 
 
 @pytest.mark.parametrize("name", ["a\nExecStartPre=/bin/evil", "a\r", "a\0", "a\x1b", "a\u2028b"])

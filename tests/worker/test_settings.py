@@ -20,8 +20,9 @@ from download_worker.settings import (
     read_config,
 )
 from download_worker.text import Redactor
+from tests import canaries
 
-TOKEN = "hf_SECRETsecretSECRET"
+TOKEN = canaries.HF
 OURS = ("COMFY_DOCTOR_", "HF_", "CIVITAI_", "OPENAI_", "COMFYUI_")
 
 Write = Callable[[str | bytes], Path]
@@ -47,6 +48,7 @@ def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "hf-token"
     path.write_text(f"{TOKEN}\n")
     path.chmod(0o600)
+    canaries.BOOK.hold(path)
     return path
 
 
@@ -207,7 +209,9 @@ def test_g5_limits_that_contradict_each_other_are_refused_together(
 
 @pytest.mark.parametrize("name", ["hf_token", "civitai_api_token", "openai_api_key"])
 def test_g4_a_token_has_no_place_in_the_file(config: Write, name: str) -> None:
-    error = refused(config(f"{name} = '{TOKEN}'"))
+    home = config(f"{name} = '{TOKEN}'")
+    canaries.BOOK.hold(home / CONFIG_NAME)
+    error = refused(home)
     assert ":1: " in error.message
     assert name.upper() in error.hint
     assert f"{name}_file" in error.hint

@@ -18,10 +18,11 @@ from download_worker.web.answers import (
     retry_after_seconds,
 )
 from download_worker.web.origins import Credential
+from tests import canaries
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-URL = "https://huggingface.co/owner/name/resolve/main/f.safetensors?token=planted-secret"
-TOKEN = Credential("HF_TOKEN", SecretStr("planted-secret"))
+URL = f"https://huggingface.co/owner/name/resolve/main/f.safetensors?token={canaries.IN_URL}"
+TOKEN = Credential("HF_TOKEN", SecretStr(canaries.HF))
 NO_TOKEN = Credential("HF_TOKEN", None)
 
 
@@ -45,7 +46,7 @@ def test_h14_a_closed_door_is_final_and_the_hint_names_the_variable(status: int)
 @pytest.mark.parametrize("status", [401, 403])
 def test_h14_a_token_that_does_not_help_is_named_but_never_shown(status: int) -> None:
     trouble = judged(status, credential=TOKEN)
-    assert "HF_TOKEN" in trouble.hint and "planted-secret" not in str(trouble)
+    assert "HF_TOKEN" in trouble.hint and canaries.WORD not in str(trouble)
 
 
 def test_h14_a_gated_repository_says_where_to_accept_the_licence() -> None:
@@ -137,7 +138,7 @@ def test_h24_any_other_status_is_no_answer(status: int) -> None:
 
 def test_t22_t27_a_refusal_shows_the_hosts_words_safely_and_no_secret() -> None:
     trouble = judged(404, said="gone \x1b[2J" + "x" * 9000)
-    assert "\x1b" not in str(trouble) and "planted-secret" not in str(trouble) and len(str(trouble)) < 1000
+    assert "\x1b" not in str(trouble) and canaries.WORD not in str(trouble) and len(str(trouble)) < 1000
 
 
 def test_framing_by_length_by_chunks_or_by_silence() -> None:
@@ -182,7 +183,7 @@ def test_h19_a_redirect_says_where_or_is_refused() -> None:
         assert redirect_target(status, {"location": "/x"}, URL) == "/x"
         with pytest.raises(GiveUp) as caught:
             redirect_target(status, {}, URL)
-        assert caught.value.code is Code.REDIRECTS and "planted-secret" not in str(caught.value)
+        assert caught.value.code is Code.REDIRECTS and canaries.WORD not in str(caught.value)
 
 
 def test_a_location_in_utf_8_is_read_as_such() -> None:

@@ -11,9 +11,10 @@ from pydantic import SecretStr
 from download_worker.errors import BadRequest, Code, GiveUp, Refused
 from download_worker.settings import Settings
 from download_worker.web.origins import Origin, check_url, credential_for, effective_url, next_hop, parse_url
+from tests import canaries
 
-HF = SecretStr("hf_planted_token_1")
-CIVITAI = SecretStr("civitai_planted_token_2")
+HF = SecretStr(canaries.HF)
+CIVITAI = SecretStr(canaries.CIVITAI)
 
 
 def settings(**values: Any) -> Settings:
@@ -87,7 +88,7 @@ def test_t18_decimal_octal_and_hex_hosts_are_refused(host: str) -> None:
 
 def test_t22_a_refused_url_does_not_tell_its_password() -> None:
     with pytest.raises(BadRequest) as caught:
-        parse_url("https://user:planted-secret@example.com/x?token=planted-secret")
+        parse_url(f"https://user:{canaries.PASSWORD}@example.com/x?token={canaries.IN_URL}")
     assert "planted-secret" not in str(caught.value)
 
 

@@ -22,6 +22,7 @@ from download_worker.web.names import Place, Resolve
 from download_worker.web.origins import parse_url
 from download_worker.web.proxies import parse_proxy, spares
 from download_worker.web.session import Answer, Web
+from tests import canaries
 from tests.hub import Hub, SizedPattern
 from tests.hub.certificates import trusting
 from tests.worker.test_web_tls import AUTHORITY, CERTIFICATES, KEY
@@ -80,8 +81,10 @@ class ProxyStub:
         while b"\r\n\r\n" not in head:
             head += client.recv(65536)
         method, target = head.decode("latin-1").split(" ", 2)[:2]
-        told = [line[21:].decode() for line in head.split(b"\r\n") if line.startswith(b"Proxy-Authorization: ")]
+        lines = head.split(b"\r\n")
+        told = [line[21:].decode() for line in lines if line.startswith(b"Proxy-Authorization: ")]
         login = base64.b64decode(told[0].removeprefix("Basic ")).decode() if told else None
+        canaries.BOOK.request(self.port, method, target, {"proxy-authorization": "".join(told)})
         self.asked.append(target)
         self.logins.append(login)
         if self._login is not None and login != self._login:
@@ -90,7 +93,7 @@ class ProxyStub:
         if method == "CONNECT":
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             return b""
-        return head
+        return b"\r\n".join(line for line in lines if not line.startswith(b"Proxy-Authorization: "))
 
     def _socks(self, client: socket.socket) -> bytes | None:
         methods = client.recv(client.recv(1)[0])
@@ -196,10 +199,12 @@ def trouble_of(client: Web, url: str) -> Trouble:
 
 
 def test_n12_a_proxy_is_asked_for_plain_http_with_its_login(hub: Hub, proxy_to: MakeProxy) -> None:
-    proxy = proxy_to(hub, login="me:p@ss word")
-    with web(f"http://me:p%40ss%20word@127.0.0.1:{proxy.port}").open_stream("http://model.example/m.bin") as answer:
+    proxy = proxy_to(hub, login=f"me:p@ss {canaries.PROXY_PASSWORD}")
+    with web(f"http://me:p%40ss%20{canaries.PROXY_PASSWORD}@127.0.0.1:{proxy.port}").open_stream(
+        "http://model.example/m.bin"
+    ) as answer:
         assert body(answer) == DATA.read(0, DATA.size)
-    assert proxy.asked == ["http://model.example/m.bin"] and proxy.logins == ["me:p@ss word"]
+    assert proxy.asked == ["http://model.example/m.bin"] and proxy.logins == [f"me:p@ss {canaries.PROXY_PASSWORD}"]
 
 
 @pytest.mark.parametrize("kind", ["http", "https", "socks5h", "socks5"])
@@ -209,9 +214,11 @@ def test_n12_a_proxy_leads_to_https_and_the_host_never_sees_its_login(
     if kind.startswith("socks"):
         pytest.importorskip("socks")
     tls = context_of(tmp_path, "good") if kind == "https" else None
-    proxy = proxy_to(secure_hub, login="me:planted", tls=tls)
+    proxy = proxy_to(secure_hub, login=f"me:{canaries.PROXY_PASSWORD}", tls=tls)
     resolve = (lambda host, port: [Place(socket.AF_INET, ("127.0.0.1", port))]) if kind == "socks5" else local
-    client = web(f"{kind}://me:planted@127.0.0.1:{proxy.port}", resolve=resolve, allow_hosts=("127.0.0.1",))
+    client = web(
+        f"{kind}://me:{canaries.PROXY_PASSWORD}@127.0.0.1:{proxy.port}", resolve=resolve, allow_hosts=("127.0.0.1",)
+    )
     with client.route("https://elsewhere.example/m.bin") as route:
         for _ in range(2):
             with route.ask() as answer:
@@ -220,8 +227,8 @@ def test_n12_a_proxy_leads_to_https_and_the_host_never_sees_its_login(
                     got += view[:count]
             assert got == DATA.read(0, DATA.size)
     asked = "127.0.0.1:443" if kind == "socks5" else "elsewhere.example:443"
-    assert proxy.asked == [asked] and proxy.logins == ["me:planted"], "once: the connection is kept"
-    assert not any("planted" in f"{hit.headers}" or "proxy-authorization" in hit.headers for hit in secure_hub.hits)
+    assert proxy.asked == [asked] and proxy.logins == [f"me:{canaries.PROXY_PASSWORD}"], "once: the connection is kept"
+    assert not any(canaries.WORD in f"{hit.headers}" or "proxy-authorization" in hit.headers for hit in secure_hub.hits)
 
 
 @NEEDS_PYSOCKS
@@ -319,14 +326,14 @@ def test_n12_a_dead_proxy_is_for_later_and_its_login_is_told_to_nobody(kind: str
         pytest.importorskip("socks")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    client = web(f"{kind}://me:planted-password@127.0.0.1:{port}")
+    client = web(f"{kind}://me:{canaries.PROXY_PASSWORD}@127.0.0.1:{port}")
     trouble = trouble_of(client, url)
     assert isinstance(trouble, TryLater) and trouble.code is Code.NO_CONNECTION
     chain: BaseException | None = trouble
     while chain is not None:
-        assert "planted" not in f"{chain} {chain!r}"
+        assert canaries.WORD not in f"{chain} {chain!r}"
         chain = chain.__cause__ or chain.__context__
-    assert "planted" not in repr(client)
+    assert canaries.WORD not in repr(client)
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5h"])
@@ -337,9 +344,9 @@ def test_n12_a_wrong_login_is_for_later_and_points_to_the_proxy(
     if kind.startswith("socks"):
         pytest.importorskip("socks")
     proxy = proxy_to(secure_hub, login="me:right")
-    trouble = trouble_of(web(f"{kind}://me:planted-password@127.0.0.1:{proxy.port}"), url)
+    trouble = trouble_of(web(f"{kind}://me:{canaries.PROXY_PASSWORD}@127.0.0.1:{proxy.port}"), url)
     assert isinstance(trouble, TryLater) and trouble.code is Code.NO_CONNECTION
-    assert "proxy" in trouble.message and "password" in trouble.hint and "planted" not in str(trouble)
+    assert "proxy" in trouble.message and "password" in trouble.hint and canaries.WORD not in str(trouble)
 
 
 def test_n12_a_proxy_with_a_bad_certificate_is_not_believed(
@@ -388,8 +395,12 @@ def test_a_pulled_leash_cuts_a_socks_proxy_that_says_nothing() -> None:
 )
 def test_a_proxy_that_is_none_ends_the_start_without_its_password(url: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        web(url.replace("://", "://me:planted@"))
-    assert caught.value.code is Code.BAD_SETTING and "proxy" in str(caught.value) and "planted" not in str(caught.value)
+        web(url.replace("://", f"://me:{canaries.PROXY_PASSWORD}@"))
+    assert (
+        caught.value.code is Code.BAD_SETTING
+        and "proxy" in str(caught.value)
+        and canaries.WORD not in str(caught.value)
+    )
 
 
 def test_a_socks_proxy_without_pysocks_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,7 +455,7 @@ def test_n12_hosts_without_a_proxy_are_named_as_for_curl(entry: str, url: str, s
 
 
 def test_a_proxy_shows_itself_without_its_login() -> None:
-    proxy = parse_proxy("http://me:planted@[::1]:3128", "proxy")
-    assert f"{proxy}" == "http://[::1]:3128" and "planted" not in repr(proxy)
+    proxy = parse_proxy(f"http://me:{canaries.PROXY_PASSWORD}@[::1]:3128", "proxy")
+    assert f"{proxy}" == "http://[::1]:3128" and canaries.WORD not in repr(proxy)
     assert parse_proxy(proxy.url, "proxy") == proxy
     assert parse_proxy("proxy.example:8080", "proxy").scheme == "http"

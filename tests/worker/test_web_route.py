@@ -15,10 +15,11 @@ from download_worker.errors import Code, GiveUp, Interrupted, TryLater
 from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.session import Answer, Question, Web
+from tests import canaries
 from tests.hub import BEHAVIOURS, Behaviour, Hub, SizedPattern
 from tests.hub.behaviours import redirect, refused, stall_mid
 
-TOKEN = "hf_planted_token_123456"
+TOKEN = canaries.HF
 DATA = SizedPattern(300_000)
 
 
@@ -206,12 +207,12 @@ def test_a_host_that_hung_up_between_two_questions_is_asked_again_without_a_word
 
 def test_the_next_question_goes_straight_to_where_the_redirect_led(hub: Hub, storage: Hub) -> None:
     storage.publish("/signed", DATA)
-    start = hub.publish("/m.bin", DATA, behaviour=redirect(to=storage.url("/signed?sig=planted")))
+    start = hub.publish("/m.bin", DATA, behaviour=redirect(to=canaries.signed(storage.url("/signed"))))
     with web().route(start) as route:
         for first in (0, 1000):
             with route.ask(part(first, first + 9)) as answer:
                 assert body(answer) == DATA.read(first, first + 10)
-                assert "planted" not in answer.url + repr(answer) + repr(route)
+                assert canaries.WORD not in answer.url + repr(answer) + repr(route)
                 assert len(answer.hops) == 1
     assert (len(hub.hits), len(storage.hits), connections(storage)) == (1, 2, 1)
 

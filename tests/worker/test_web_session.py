@@ -21,12 +21,13 @@ from download_worker.leash import Leash
 from download_worker.settings import Settings
 from download_worker.web.names import Place, system_resolve
 from download_worker.web.session import Answer, Web
+from tests import canaries
 from tests.hub import BEHAVIOURS, Hub, SizedPattern
 from tests.hub.behaviours import Turn, redirect, s401, s429, stall_mid, stall_now
 from tests.hub.messages import Reply
 from tests.hub.wearing import on_reply
 
-TOKEN = "hf_planted_token_123456"
+TOKEN = canaries.HF
 DATA = SizedPattern(100_000)
 
 
@@ -177,7 +178,7 @@ def test_h20_t21_the_token_is_dropped_for_good_when_a_redirect_leaves_its_origin
 
 
 def test_t21_a_host_that_is_no_endpoint_gets_no_token(hub: Hub) -> None:
-    web = Web(settings(hf_token=SecretStr(TOKEN), civitai_api_token=SecretStr(TOKEN)))
+    web = Web(settings(hf_token=SecretStr(TOKEN), civitai_api_token=SecretStr(canaries.CIVITAI)))
     with web.open_stream(hub.publish("/m.bin", DATA)) as answer:
         assert answer.status == 200
     assert "authorization" not in hub.hits[0].headers
@@ -195,12 +196,12 @@ def test_cookies_are_never_kept(hub: Hub) -> None:
 
 def test_t22_no_error_shows_the_token(hub: Hub) -> None:
     hub.publish("/m.bin", DATA, behaviour=s401)
-    web = Web(settings(civitai_endpoint=hub.base, civitai_api_token=SecretStr("planted_civitai_1")))
-    with web.open_stream(hub.url("/m.bin?token=planted_query")) as answer:
+    web = Web(settings(civitai_endpoint=hub.base, civitai_api_token=SecretStr(canaries.CIVITAI)))
+    with web.open_stream(canaries.of_its_host(hub.url(f"/m.bin?token={canaries.IN_URL}"))) as answer:
         trouble = web.refusal(answer)
     assert "CIVITAI_API_TOKEN" in str(trouble)
-    assert "planted" not in str(trouble) and "planted" not in repr(trouble) and "planted" not in answer.url
-    assert "planted" not in repr(web) and "planted" not in repr(answer)
+    for told in (str(trouble), repr(trouble), answer.url, repr(web), repr(answer)):
+        assert canaries.WORD not in told
 
 
 def test_h21_a_signed_link_that_is_refused_is_for_later_and_no_question_of_tokens(hub: Hub) -> None:

@@ -18,11 +18,12 @@ from download_worker.errors import BadRequest, Code, GiveUp, Trouble, TryLater
 from download_worker.settings import Settings
 from download_worker.web.session import Web
 from download_worker.web.trust import trusting, trusting_the_usual
+from tests import canaries
 from tests.hub import BEHAVIOURS, Hub, SizedPattern, certificates
 from tests.hub.behaviours import redirect, stall_mid
 
 DATA = SizedPattern(100_000)
-TOKEN = "hf_planted_token_123456"
+TOKEN = canaries.HF
 
 AUTHORITY = """
 -----BEGIN CERTIFICATE-----
