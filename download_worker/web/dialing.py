@@ -53,6 +53,10 @@ class Dialer:
         self.via: Proxy | None = None
         """A SOCKS proxy that everything goes through; the others are the business of urllib3."""
 
+    def serve(self, line: Line, leash: Leash) -> None:
+        """Another stream from now on."""
+        self._line, self._leash = line, leash
+
     def dial(self, host: str, port: int, *, trusted: bool = False) -> socket.socket:
         """Raises Refused(refused_address), TryLater(no_connection; storage, when too many files are open),
         GiveUp(not_found), Interrupted."""

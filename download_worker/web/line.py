@@ -20,13 +20,24 @@ class Line:
 
     def hold(self, sock: socket.socket) -> None:
         """This connection from now on, instead of the one before."""
-        spare = sock.dup()
+        self.take_over(sock.dup())
+
+    def take_over(self, spare: socket.socket) -> None:
+        """The connection of which this is a duplicate, which is ours from now on: what `let_go` gave."""
         with self._lock:
             former, self._spare = self._spare, spare
             if former is not None:
                 former.close()
             if self._cut:
                 _shut(spare)
+
+    def let_go(self) -> socket.socket | None:
+        """The duplicate, for another line: a cut that comes from now on does not reach it. None where one has come."""
+        with self._lock:
+            if self._cut:
+                return None
+            spare, self._spare = self._spare, None
+            return spare
 
     @contextmanager
     def telling(self, cut: Callable[[], None]) -> Iterator[None]:

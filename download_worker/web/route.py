@@ -20,10 +20,11 @@ from download_worker.leash import Leash
 from download_worker.text import public_url
 from download_worker.web.answers import Asked, Framing, Headers, redirect_target
 from download_worker.web.body import Body
+from download_worker.web.link import Reply
 from download_worker.web.origins import Address, Credential, Origin, next_hop
 from download_worker.web.proxies import Proxy
 from download_worker.web.translation import body_errors
-from download_worker.web.wire import GET, Question, Reply, Wire
+from download_worker.web.wire import GET, Question, Wire
 
 MAX_REDIRECTS = 10
 _BRINGS_A_FILE = frozenset({200, 206, 416})
@@ -182,7 +183,7 @@ class Route:
                 if reply.status in _BRINGS_A_FILE:
                     self.way.remember(led)
                 return reply, led
-            reply.close()
+            reply.pass_over()
             if len(led.hops) == MAX_REDIRECTS:
                 message = f"{public_url(str(start))} redirects more than {MAX_REDIRECTS} times"
                 raise GiveUp(Code.REDIRECTS, message, elsewhere=True)

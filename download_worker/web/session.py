@@ -1,7 +1,8 @@
 """The door to the web: one guarded question, its redirects followed by hand, its errors in the words of the house.
 
 Behind it: `wire.py` holds the connection, `route.py` the redirects and who may see which secret, `body.py` the bytes.
-`open_stream` asks once and hangs up; `route` keeps its connection for the next question to the same file.
+`open_stream` asks once and hangs up; `route` keeps its connection for the next question to the same file, and leaves
+it to the next file of the same origin.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import closing, contextmanager
 from netrc import NetrcParseError
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from requests.utils import get_netrc_auth
 
@@ -25,6 +26,8 @@ from download_worker.room import MORE_FILES, OUT_OF_DESCRIPTORS
 from download_worker.settings import Settings
 from download_worker.web.addresses import is_address
 from download_worker.web.answers import refusal
+from download_worker.web.idle import Idle
+from download_worker.web.link import Network
 from download_worker.web.names import Names, Resolve, system_resolve
 from download_worker.web.origins import (
     Address,
@@ -39,7 +42,7 @@ from download_worker.web.proxies import Proxies, Proxy
 from download_worker.web.route import MAX_REDIRECTS, Answer, Route, Way
 from download_worker.web.tls import TlsContext
 from download_worker.web.trust import trusting
-from download_worker.web.wire import GET, USER_AGENT, Network, Question, Wire
+from download_worker.web.wire import GET, USER_AGENT, Question, Wire
 
 __all__ = ["GET", "MAX_REDIRECTS", "USER_AGENT", "Answer", "Question", "Route", "Web"]
 
@@ -75,10 +78,17 @@ class Web:
         homes = (parse_url(url).origin.host for url in (settings.hf_endpoint, settings.civitai_endpoint))
         names = Names(resolve, homes, pauses_seconds)
         self._network = Network(self._policy, names, ssl_context or trusting(_ca_file(settings)), timeouts)
+        self._idle = Idle()
+        self._closing = finalize(self, self._idle.close)  # also of one that nobody closes, and when the process ends
+
+    def close(self) -> None:
+        """No connection stays open for later."""
+        self._closing()
 
     @contextmanager
     def route(self, url: str, *, leash: Leash | None = None) -> Iterator[Route]:
-        """The way to a URL, at its endpoint if that was moved; its connection stays open between questions.
+        """The way to a URL, at its endpoint if that was moved; its connection stays open between questions, and for a
+        while after them for the next route to the same origin.
 
         Routes to one URL at the same time share where its redirects led: only the first of them asks its origin. A pull
         of the leash cuts it in every phase. Raises BadRequest(bad_url), Interrupted.
@@ -108,7 +118,8 @@ class Web:
 
     @contextmanager
     def _opened(self, way: Way, leash: Leash, *, keep: bool) -> Iterator[Route]:
-        with closing(Wire(self._network, leash)) as wire, leash.cutting(wire.cut):
+        idle = self._idle if keep else None
+        with closing(Wire(self._network, leash, idle)) as wire, leash.cutting(wire.cut):
             yield Route(way, wire, self, leash, keep=keep)
 
     def _way(self, url: str) -> Way:

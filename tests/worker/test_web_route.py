@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,8 @@ def test_h29_a_connection_with_bytes_after_the_end_is_never_used_again(at_once: 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=serve, args=(listener,))
         server.start()
-        with web().route(f"http://127.0.0.1:{listener.getsockname()[1]}/") as route:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with closing(web()) as asking, asking.route(url) as route:
             with route.ask() as answer:
                 assert body(answer) == b"right"
             if not at_once:

@@ -139,6 +139,15 @@ def test_a_trusted_host_is_read_over_tls(served_with: ServedWith) -> None:
     assert pieces == DATA.read(0, DATA.size)
 
 
+def test_a_connection_with_tls_is_left_to_the_next_file(served_with: ServedWith) -> None:
+    hub, asking = served_with("good"), web()
+    for url in [hub.publish(f"/{name}.bin", DATA) for name in "abc"]:
+        with asking.route(url) as route, route.ask() as answer:
+            assert b"".join(iter(lambda: answer.read(65536), b"")) == DATA.read(0, DATA.size)
+    asking.close()
+    assert len({hit.connection for hit in hub.hits}) == 1 and len(hub.hits) == 3
+
+
 @pytest.mark.parametrize(("name", "trusted"), [("good", False), ("wrong host", True), ("expired", True)])
 def test_n4_a_certificate_that_does_not_hold_is_final(served_with: ServedWith, name: str, trusted: bool) -> None:
     hub = served_with(name)
