@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -49,47 +46,6 @@ def hosts() -> Iterator[Hosts]:
 
 
 # --- the network ---
-
-
-@contextmanager
-def black_hole() -> Iterator[int]:
-    """A port that takes the first packet of a connection and never answers: its queue is full, and nobody accepts."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        place = listener.getsockname()
-        for _ in range(16):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(place)
-            with selectors.DefaultSelector() as selector:
-                selector.register(waiting, selectors.EVENT_WRITE)
-                if not selector.select(0.05):
-                    yield int(place[1])
-                    return
-        pytest.skip("this system takes connections beyond the queue that was asked for")
-
-
-def test_n3_a_host_that_never_accepts_ends_at_the_connect_timeout_and_holds_up_nobody(
-    hosts: Hosts, tmp_path: Path
-) -> None:
-    with black_hole() as port:
-        settings = Settings(home=tmp_path, allow_hosts=("127.0.0.1",), connect_timeout_seconds=0.5)
-        began = monotonic()
-        found: list[TryLater] = []
-
-        def ask() -> None:
-            with pytest.raises(TryLater) as caught, Web(settings).open_stream(f"http://127.0.0.1:{port}/m"):
-                pass
-            found.append(caught.value)
-
-        asking = threading.Thread(target=ask)
-        asking.start()
-        assert play(BY_NAME["honest"], FRESH, hosts, tmp_path / "beside").end == RIGHT
-        asking.join(10)
-        assert [trouble.code for trouble in found] == [Code.NO_CONNECTION]
-        assert monotonic() - began < 5
 
 
 @pytest.mark.slow

@@ -44,12 +44,12 @@ k5zbEvA8N+PxwHtPbDpfXObXfpi7
 """
 
 
-def serving() -> ssl.SSLContext:
-    """What a Hub is given to speak TLS."""
+def serving(certificate: str = CERTIFICATE) -> ssl.SSLContext:
+    """What a Hub is given to speak TLS. A certificate of its own must be one for `KEY`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:
         chain = Path(folder) / "chain.pem"
-        chain.write_text(KEY + CERTIFICATE)
+        chain.write_text(KEY + certificate)
         context.load_cert_chain(chain)
     return context
 

@@ -21,12 +21,14 @@ from download_worker.web.session import Web
 from tests.hub import BEHAVIOURS, Behaviour, Data, Hub, SizedPattern, sha256_of
 from tests.hub.behaviours import (
     bitflip,
+    chunked_cut,
     chunked_endless,
     dispo_traversal,
     eof_mid,
     html_200,
     no_length_close,
     no_length_cut,
+    range_ignored,
     redirect,
     rst_mid,
     s404,
@@ -162,6 +164,16 @@ def test_n5_n6_n7_a_broken_line_is_gone_on_with_where_it_broke(bench: Bench, cut
 def test_h9_a_cut_chunked_body_is_gone_on_with(bench: Bench) -> None:
     file = bench.fetch(bench.publish(BEHAVIOURS["chunked_cut"].times(1)))
     assert file.sha256 == SHA and bench.starts == [0, 500_000]
+
+
+@pytest.mark.parametrize(("ranges", "questions", "code"), [(True, 20, Code.CUT_SHORT), (False, 5, Code.LYING_SERVER)])
+def test_h9_chunks_that_are_cut_every_time_are_asked_for_so_often_and_no_more(
+    bench: Bench, ranges: bool, questions: int, code: Code
+) -> None:
+    worn = [chunked_cut(after_bytes=1000), *([] if ranges else [range_ignored])]
+    assert bench.trouble(bench.publish(worn), sha256=SHA).code is code
+    assert len(bench.hub.hits) <= questions
+    assert bench.starts == ([number * 1000 for number in range(questions)] if ranges else [0] * len(bench.hub.hits))
 
 
 def test_h17_a_burst_of_server_errors_is_left_to_the_ledger(bench: Bench) -> None:

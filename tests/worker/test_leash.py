@@ -58,6 +58,16 @@ def test_a_steady_speed_is_told_steadily_however_often_it_is_noted(pause: float,
     assert all(told is not None and abs(told * pause - speed * pause - 1) <= 2 for told in seen[2:])
 
 
+def test_n9_the_time_left_on_a_throttled_line_shrinks_by_a_second_each_second() -> None:
+    """1 Mbit/s: what is left by the speed of late, from the first seconds on."""
+    watch, rate, seconds = Watch(), 125_000, 600
+    meter = Meter(watch)
+    for passed in range(seconds + 1):
+        watch.seconds = 100.0 + passed
+        meter.note(passed * rate, seconds * rate, 1)
+        assert meter.read().eta_seconds == (pytest.approx(seconds - passed) if passed else None)
+
+
 def test_the_speed_follows_within_its_window() -> None:
     watch = Watch()
     meter = Meter(watch)

@@ -320,6 +320,33 @@ def test_n3_a_black_hole_ends_at_the_connect_timeout_and_says_so() -> None:
     assert isinstance(trouble.__cause__, TimeoutError)
 
 
+def test_n3_a_host_that_never_accepts_holds_up_nobody(hub: Hub) -> None:
+    """One and the same Web: its other questions are answered while that host has all its time yet."""
+    waits, leash = threading.Event(), Leash()
+
+    def resolve(host: str, port: int) -> list[Place]:
+        if host == "dead.example":
+            waits.set()
+            return at(dead)
+        return at(hub.port)
+
+    def ask() -> None:
+        with pytest.raises(Interrupted), client.open_stream("http://dead.example/m.bin", leash=leash):
+            pass
+
+    with black_hole() as dead:
+        client = web(resolve, connect_timeout_seconds=6.0)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert waits.wait(10)
+        began = time.monotonic()
+        with client.open_stream(URL) as answer:
+            assert answer.status == 200
+        assert time.monotonic() - began < 3.0
+        leash.pull()
+        asking.join(10)
+
+
 def test_n1_a_refusal_says_more_than_silence() -> None:
     with black_hole() as dead:
         trouble = trouble_of(web(Resolver(at(closed_port(), dead)), connect_timeout_seconds=0.1))

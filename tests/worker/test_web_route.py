@@ -136,6 +136,36 @@ def test_an_answer_that_was_not_read_to_its_end_costs_its_connection(hub: Hub) -
     assert connections(hub) == 2
 
 
+def test_h29_an_answer_whose_rest_is_still_to_come_costs_its_connection() -> None:
+    """Nothing waits to be read, and yet what comes next on that connection is no answer to the next question."""
+    answering = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+    rest = answering % (5, b"WRONG")
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answering % (5 + len(rest), b"right"))
+            with suppress(ConnectionResetError):
+                if connection.recv(65536):
+                    connection.sendall(rest)
+                    return
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answering % (5, b"right"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        with web().route(f"http://127.0.0.1:{listener.getsockname()[1]}/") as route:
+            with route.ask() as answer:
+                assert answer.read(5) == b"right" and not answer.more_within(0.0)
+            with route.ask() as answer:
+                assert body(answer) == b"right"
+        server.join()
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_h29_a_connection_with_bytes_after_the_end_is_never_used_again(at_once: bool) -> None:
     """They look like the next answer; `at_once`: they come with the body, else while nobody reads."""

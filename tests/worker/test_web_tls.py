@@ -1,10 +1,9 @@
 """Certificates are always verified, and nothing leads from https back to http. A hub with TLS on the loopback.
 
-The certificates belong to nobody: made once with openssl for 127.0.0.1, valid from 2020 to 2120 (one only for a day).
+The certificates belong to nobody, as in `hub/certificates.py`, whose key they have; one was valid only for a day.
 """
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -21,44 +20,26 @@ from download_worker.web.trust import trusting, trusting_the_usual
 from tests import canaries
 from tests.hub import BEHAVIOURS, Hub, SizedPattern, certificates
 from tests.hub.behaviours import redirect, stall_mid
+from tests.hub.certificates import AUTHORITY, CERTIFICATE, KEY
 
 DATA = SizedPattern(100_000)
 TOKEN = canaries.HF
 
-AUTHORITY = """
+# Signed by itself, so it is trusted where it is named; valid from 2110 on.
+NOT_YET_VALID = """
 -----BEGIN CERTIFICATE-----
-MIIBhjCCASygAwIBAgIUWhpVMHiQZm6E3muMlQysRUOqr4AwCgYIKoZIzj0EAwIw
-IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMCAXDTIwMDEwMTAwMDAw
-MFoYDzIxMjAwMTAxMDAwMDAwWjAgMR4wHAYDVQQDDBVjb21meS1kb2N0b3IgdGVz
-dHMgQ0EwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT0W1IgN5GopGvoWcpgsmbV
-wubVo5EUhHJu5qKoh/nAjoDXC/hkrFmLAWh/3k4b/AH/LvnHwe+GB87WA6lbWEnw
-o0IwQDAPBgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwICBDAdBgNVHQ4EFgQU
-dKqI73QFhoLWE0ajVuFqK4aYZfUwCgYIKoZIzj0EAwIDSAAwRQIgdQ5swWCDFjVX
-c3teMNvv1fTvAFbw9/KbrpnPSQvWuSoCIQDrZB/etdUPUbKiCGUveUKoO2Sb8IFW
-+r6Qurfc9z7cNA==
+MIIBeTCCAR6gAwIBAgIUCRoxyEAGB/adqikIugHGIYGySSEwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHbm90IHlldDAiGA8yMTEwMDEwMTAwMDAwMFoYDzIxMjAwMTAx
+MDAwMDAwWjASMRAwDgYDVQQDDAdub3QgeWV0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NRDpl1ni3ZKTkM
+GvP87lerbTQqjx0M73sFDFsSklqcBaNOMEwwGgYDVR0RBBMwEYcEfwAAAYIJbG9j
+YWxob3N0MA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFP+0inhIQqGSLyEBd4Kz
+r70/L1iqMAoGCCqGSM49BAMCA0kAMEYCIQD0Riw39Lh0Kx5tNWbVHzdVgtFOlXAv
+zL/OWgVtJDH4ygIhAK547AVnsZoRhwzC+o6lhqMhtsHpJL0Uy/oExMSGfhJL
 -----END CERTIFICATE-----
-"""
-KEY = """
------BEGIN EC PRIVATE KEY-----
-MHcCAQEEICRwOmFjQzSLtKmOVmn5foXXlM7EtuJ1c72XaEMWfKIpoAoGCCqGSM49
-AwEHoUQDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NRDpl1ni3Z
-KTkMGvP87lerbTQqjx0M73sFDFsSklqcBQ==
------END EC PRIVATE KEY-----
 """
 CERTIFICATES = {
-    "good": """
------BEGIN CERTIFICATE-----
-MIIBkTCCATegAwIBAgIUffjbZ6mdGx7khs+JzooX65RjCaMwCgYIKoZIzj0EAwIw
-IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMCAXDTIwMDEwMTAwMDAw
-MFoYDzIxMjAwMTAxMDAwMDAwWjAPMQ0wCwYDVQQDDARnb29kMFkwEwYHKoZIzj0C
-AQYIKoZIzj0DAQcDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NR
-Dpl1ni3ZKTkMGvP87lerbTQqjx0M73sFDFsSklqcBaNeMFwwGgYDVR0RBBMwEYcE
-fwAAAYIJbG9jYWxob3N0MB8GA1UdIwQYMBaAFHSqiO90BYaC1hNGo1bhaiuGmGX1
-MB0GA1UdDgQWBBT/tIp4SEKhki8hAXeCs6+9Py9YqjAKBggqhkjOPQQDAgNIADBF
-AiAiOqWY1QPPjGittRYAb45YJ33w6yXG//hkLjHpuwae0AIhAOnnaIlmx/Y0pvvq
-k5zbEvA8N+PxwHtPbDpfXObXfpi7
------END CERTIFICATE-----
-""",
+    "good": CERTIFICATE,
     "wrong host": """
 -----BEGIN CERTIFICATE-----
 MIIBlDCCATqgAwIBAgIUAgG3ZJvTFKdDE7UtgyN55435MDYwCgYIKoZIzj0EAwIw
@@ -85,34 +66,18 @@ RAIgDlmWFbneTCJV0E55qV1vSyq5UD0FZsy7MT5eFq72ma4CIFOL7vUi+711kZDr
 QPKi2e8CUAzY6if+X9MjGLIJcrFk
 -----END CERTIFICATE-----
 """,
+    "not yet valid": NOT_YET_VALID,
 }
-# Signed by itself, so it is trusted where it is named; valid from 2110 on.
-NOT_YET_VALID = """
------BEGIN CERTIFICATE-----
-MIIBeTCCAR6gAwIBAgIUCRoxyEAGB/adqikIugHGIYGySSEwCgYIKoZIzj0EAwIw
-EjEQMA4GA1UEAwwHbm90IHlldDAiGA8yMTEwMDEwMTAwMDAwMFoYDzIxMjAwMTAx
-MDAwMDAwWjASMRAwDgYDVQQDDAdub3QgeWV0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
-AQcDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NRDpl1ni3ZKTkM
-GvP87lerbTQqjx0M73sFDFsSklqcBaNOMEwwGgYDVR0RBBMwEYcEfwAAAYIJbG9j
-YWxob3N0MA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFP+0inhIQqGSLyEBd4Kz
-r70/L1iqMAoGCCqGSM49BAMCA0kAMEYCIQD0Riw39Lh0Kx5tNWbVHzdVgtFOlXAv
-zL/OWgVtJDH4ygIhAK547AVnsZoRhwzC+o6lhqMhtsHpJL0Uy/oExMSGfhJL
------END CERTIFICATE-----
-"""
 
 ServedWith = Callable[[str], Hub]
 
 
 @pytest.fixture
-def served_with(tmp_path: Path) -> Iterator[ServedWith]:
+def served_with() -> Iterator[ServedWith]:
     hubs: list[Hub] = []
 
     def serve(name: str) -> Hub:
-        chain = tmp_path / f"{name}.pem"
-        chain.write_text(KEY + CERTIFICATES.get(name, NOT_YET_VALID))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(chain)
-        hubs.append(Hub(ssl_context=context))
+        hubs.append(Hub(ssl_context=certificates.serving(CERTIFICATES[name])))
         return hubs[-1]
 
     yield serve
