@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 
 from loguru import logger
 
 from download_worker.anchor import LedgerLost
 from download_worker.ballast import Ballast
+from download_worker.engines.errands import Errands
 from download_worker.errors import BadRequest, Code, IllegalMove, Interrupted, LostClaim, Trouble, TryLater
 from download_worker.housekeeping import clear_up, leaves_nothing, tidy
 from download_worker.jobs import moves
@@ -83,6 +85,7 @@ class LocalEngine:
         self._volumes = shop.volumes
         self._hosts.listen(bell.wake)
         self._ballast = ballast
+        self._errands = Errands()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -128,7 +131,7 @@ class LocalEngine:
         now = self._shop.clock.steady().seconds
         if now >= self._clear_up_at:
             self._clear_up_at = now + CLEAR_UP_SECONDS
-            clear_up(self._shop)
+            self._errands.run("clearing up", partial(clear_up, self._shop))
             if self._ballast is not None:
                 self._ballast.take()
 
@@ -166,8 +169,9 @@ class LocalEngine:
             move = moves.given_back(self._shop.at(), "What became of it could not be recorded; it is taken up again")
         try:
             job = ledger.get(holding.claim.job_id)
-            if job.cancel_requested and not job.promoting:
-                tidy(job, settings)  # first, so that a stopped owner that wakes up again can put nothing in place
+            # First its staging goes, so that a stopped owner that wakes up again can put nothing in place.
+            if job.cancel_requested and not job.promoting and not self._tidies(job):
+                return False
             job = ledger.change(holding.claim, move)
         except (LostClaim, BadRequest):
             return False  # another worker was quicker
@@ -191,7 +195,10 @@ class LocalEngine:
                 self._bell.set_aside(ring, "the ledger knows no such job")
                 continue
             if not job.live and leaves_nothing(job):
-                tidy(job, self._shop.settings)  # cancelled while nobody had it
+                self._tidies(job)  # cancelled while nobody had it
+
+    def _tidies(self, job: Job) -> bool:
+        return self._errands.run(f"tidying up after job {job.job_id}", partial(tidy, job, self._shop.settings))
 
     def _take(self) -> None:
         while not self._stopping.is_set():
@@ -356,7 +363,8 @@ class LocalEngine:
             stuck = list(self._hands.values())
         for hand in stuck:
             logger.warning("job {} did not stop in {:.1f} s and is given back", hand.job.job_id, STOP_SECONDS)
-            self._obey(hand)
+            obeyed = partial(self._obey, hand)
+            self._errands.run(f"giving back job {hand.job.job_id}", obeyed, patience_seconds=STOP_SECONDS)
 
     def _nothing_left(self) -> bool:
         with self._lock:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from loguru import logger
 
 from download_worker import volumes
 from download_worker.anchor import LedgerLost
 from download_worker.ballast import Ballast
 from download_worker.clock import FakeClock
 from download_worker.database import open_engine
-from download_worker.engines import local
+from download_worker.engines import errands, local
+from download_worker.engines.errands import Errands
 from download_worker.engines.local import LocalEngine
 from download_worker.errors import Code, LostClaim, TryLater
 from download_worker.hosts import Hosts
@@ -541,9 +543,9 @@ def test_d2_a_job_whose_end_could_not_be_recorded_loses_no_try_and_the_ballast_m
         return bench.process(job, shop, leash)
 
     bench.let_go.set()
-    job = bench.hand_in()
     with bench.running(monkeypatch):
         monkeypatch.setattr(local, "process", process)
+        job = bench.hand_in()
         bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
     assert bench.ledger.get(job.job_id).tries == 1
     assert not (bench.home / "state" / "ballast").exists()
@@ -606,3 +608,85 @@ def test_n11_d1_the_worker_wakes_for_the_next_probe_and_the_next_look(
     bench.clock.advance(0.999)
     assert bench.volumes.shut_folders() == frozenset()
     assert 0 < engine._patience_seconds() <= 0.0011
+
+
+@pytest.fixture
+def hung_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Whatever is cleared or tidied waits for this."""
+    answers = threading.Event()
+    clear_up, tidy = local.clear_up, local.tidy
+
+    def hangs(then: Callable[..., None]) -> Callable[..., None]:
+        def hang(*words: Any) -> None:
+            assert answers.wait(4 * PATIENCE_SECONDS)
+            then(*words)
+
+        return hang
+
+    monkeypatch.setattr(errands, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(local, "clear_up", hangs(clear_up))
+    monkeypatch.setattr(local, "tidy", hangs(tidy))
+    yield answers
+    answers.set()
+
+
+def test_d10_a_disk_that_hangs_while_it_is_cleared_up_stops_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, hung_disk: threading.Event
+) -> None:
+    bench.let_go.set()
+    unknown = bench.home / "staging" / "ffffffff-0000-4000-8000-000000000000"
+    unknown.mkdir(parents=True)
+    os.utime(unknown, (0, 0))
+    with bench.running(monkeypatch):
+        job = bench.hand_in()
+        bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
+        assert unknown.exists()
+        hung_disk.set()
+        bench.wait_until(lambda: not unknown.exists())
+
+
+def test_d10_a_cancelled_job_on_a_hung_disk_stops_nobody_and_ends_when_the_disk_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, hung_disk: threading.Event
+) -> None:
+    cancelled = bench.hand_in()
+    held_by(bench, bench.dead, cancelled)
+    bench.ledger.amend(cancelled.job_id, moves.cancel_requested("t"))
+    paused = bench.hand_in(paused=True)
+    bench.bell.ring(bench.ledger.amend(paused.job_id, moves.cancel_requested("t")))
+    hall = bench.home / "staging" / cancelled.job_id
+    hall.mkdir(parents=True)
+    bench.let_go.set()
+    with bench.running(monkeypatch):
+        job = bench.hand_in()
+        bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
+        assert bench.ledger.get(cancelled.job_id).live, "its staging goes first"
+        hung_disk.set()
+        bench.wait_until(lambda: not bench.ledger.get(cancelled.job_id).live)
+    assert not hall.exists()
+
+
+def test_an_errand_that_hangs_is_not_sent_twice_and_a_fault_in_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errands, "PATIENCE_SECONDS", 0.01)
+    answers, sent = threading.Event(), []
+
+    def hang() -> None:
+        sent.append("hang")
+        assert answers.wait(PATIENCE_SECONDS)
+
+    def fail() -> None:
+        sent.append("fail")
+        raise KeyError
+
+    sender = Errands()
+    assert not sender.run("one", hang, patience_seconds=0.01)
+    assert not sender.run("one", hang, patience_seconds=0.01)
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{level} {message}")
+    assert sender.run("another", fail)
+    logger.remove(sink)
+    assert "ERROR" in lines[0] and "another" in lines[0]
+    assert sent == ["hang", "fail"]
+    answers.set()
+    while not sender.run("one", hang, patience_seconds=PATIENCE_SECONDS):
+        pass
+    assert sent == ["hang", "fail", "hang"]
