@@ -57,11 +57,10 @@ def run_scenario(key: str, scenario: Scenario, rounds: int, stock: Stock, folder
         made = certificates(folder / "tls", place.host)
         server = stack.enter_context(serving(stock.folder, folder / "server", scenario.door, place, made))
         contenders = _contenders(scenario, server, wares, made, place)
-        if scenario.running_worker:
-            home = folder / "worker"
-            home.mkdir()
-            worker = stack.enter_context(running_worker(home, server.base, made.authority, place.client_side))
-            contenders[IN_WORKER] = lambda below: worker.run(server.base, wares, below)
+        home = folder / "worker"
+        home.mkdir()
+        worker = stack.enter_context(running_worker(home, server.base, made.authority, place.client_side))
+        contenders[IN_WORKER] = lambda below: worker.run(server.base, wares, below)
         outcome = Outcome(key, scenario, server.program, {name: Runs() for name in contenders}, [], os.getloadavg()[0])
         for number in range(rounds):
             _round(number, contenders, outcome, server, folder)

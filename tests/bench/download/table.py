@@ -98,13 +98,16 @@ def _each_limit(outcome: Outcome) -> list[tuple[float, ...]]:
 def verdicts(outcome: Outcome) -> list[Verdict]:
     """What became of each target; one that has nothing to be compared with is left out."""
     found = rows(outcome)
-    ours = found.get(IN_WORKER if outcome.scenario.running_worker else OURS)
-    if ours is None:
-        return []
+    judged_names = (OURS, IN_WORKER) if outcome.scenario.process_is_judged else (IN_WORKER,)
     peers = [row for name, row in found.items() if name not in (OURS, IN_WORKER)]
     best = min(peers, key=lambda row: row.seconds, default=None)
     named = {row.name: row for row in peers} | ({BEST: best} if best else {})
-    judged = ((target, _judged(target, ours, named, limit_seconds(outcome))) for target in outcome.scenario.targets)
+    judged = (
+        (target, _judged(target, found[name], named, limit_seconds(outcome)))
+        for name in judged_names
+        if name in found
+        for target in outcome.scenario.targets
+    )
     sound = limit_is_sound(outcome)
     return [
         verdict if sound or target.over != LIMIT or target.of != "seconds" else verdict._replace(met=None)
@@ -114,23 +117,22 @@ def verdicts(outcome: Outcome) -> list[Verdict]:
 
 
 def _judged(target: Target, ours: Row, peers: dict[str, Row], limit: float) -> Verdict | None:
-    if target.of == "MiB":
-        return _verdict(f"peak ≤ {target.ratio:.0f} MiB", ours.peak_mib, target.ratio)
-    if target.of == "sent":
-        return _verdict(f"sent ≤ {target.ratio} × the file", ours.sent, target.ratio)
-    if target.over == LIMIT:
-        return _verdict(f"≤ {target.ratio} × the limit", ours.seconds / limit, target.ratio)
     peer = peers.get(target.over)
-    if peer is None:
+    if target.of == "MiB":
+        name, found = f"peak ≤ {target.ratio:.0f} MiB", ours.peak_mib
+    elif target.of == "sent":
+        name, found = f"sent ≤ {target.ratio} × the file", ours.sent
+    elif target.over == LIMIT:
+        name, found = f"≤ {target.ratio} × the limit", ours.seconds / limit
+    elif peer is None:
         return None
-    name = f"{BEST}, {peer.name}" if target.over == BEST else peer.name
-    if target.of == "cpu":
-        return _verdict(f"CPU ≤ {target.ratio} × {name}", ours.cpu_seconds / peer.cpu_seconds, target.ratio)
-    return _verdict(f"≤ {target.ratio} × {name}", ours.seconds / peer.seconds, target.ratio)
-
-
-def _verdict(target: str, found: float | None, at_most: float) -> Verdict | None:
-    return None if found is None else Verdict(target, found, found <= at_most)
+    elif target.of == "cpu":
+        name, found = f"CPU ≤ {target.ratio} × {peer.name}", ours.cpu_seconds / peer.cpu_seconds
+    else:
+        name, found = f"≤ {target.ratio} × {target.over}, {peer.name}", ours.seconds / peer.seconds
+    if found is None:
+        return None
+    return Verdict(f"{'as a process' if ours.name == OURS else ours.name}: {name}", found, found <= target.ratio)
 
 
 def text(outcome: Outcome) -> str:
