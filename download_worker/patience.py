@@ -84,7 +84,7 @@ def _patience(job: Job, settings: Settings, trouble: Trouble) -> float | None:
         tries, cap = job.attempts, min(NO_VERDICT_WAIT_CAP_SECONDS, settings.backoff_cap_seconds)
     else:
         tries, cap = job.tries, settings.backoff_cap_seconds
-        if tries >= settings.max_tries:
+        if tries >= settings.max_tries and is_of_the_source(trouble, job):
             return None
     wait = moves.backoff_seconds(tries, base_seconds=settings.backoff_base_seconds, cap_seconds=cap)
     return min(max(wait, trouble.retry_after_seconds or 0.0), settings.backoff_cap_seconds)

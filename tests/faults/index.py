@@ -16,12 +16,17 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "N1": (
         "test_n1_a_closed_port_is_asked_once_and_left_to_the_ledger",
         "test_n1_a_closed_port_is_for_later",
+        "test_n1_a_reset_at_once_is_left_to_the_ledger",
+        "test_n1_the_wait_doubles_with_full_jitter_and_stays_within_its_bounds",
+        "test_n1_the_wait_is_random_and_doubles",
         "test_n1_a_passing_trouble_puts_the_job_off_with_growing_patience_until_its_tries_are_used_up",
     ),
     "N2": (
         "test_n2_a_name_that_the_third_lookup_finds_is_connected_to",
         "test_n2_a_name_that_three_lookups_do_not_find_is_none_and_another_source_may_do",
         "test_n2_a_proxy_whose_name_is_none_is_no_fault_of_the_job",
+        "test_n2_a_silent_resolver_ends_at_the_connect_timeout_and_is_asked_by_one_thread",
+        "test_n2_servfail_is_for_later_at_once",
     ),
     "N3": (
         "test_n3_a_black_hole_ends_at_the_connect_timeout_and_says_so",
@@ -51,6 +56,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_n8_a_drip_is_told_after_one_window",
         "test_n8_a_line_that_becomes_a_drip_is_told_after_one_window_more",
         "test_n8_a_long_wait_may_be_told_before_it_is_waited",
+        "test_n8_a_mirror_that_is_too_slow_is_named_too",
     ),
     "N9": (
         "test_n9_a_throttled_line_is_slow_and_not_stalled",
@@ -64,6 +70,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_n11_a_404_is_an_answer_as_good_as_any",
         "test_n11_a_file_that_came_ends_the_rest_of_its_host_and_one_that_was_there_does_not",
         "test_n11_a_host_that_is_away_burns_no_try_and_the_job_says_since_when",
+        "test_n11_ten_minutes_without_a_network_cost_no_job_a_try_and_all_go_on_at_once",
     ),
     "N12": (
         "test_n12_a_configured_dead_proxy_is_obeyed_and_named",
@@ -78,7 +85,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "N14": (
         "test_n14_a_lane_that_stalls_or_crawls_is_taken_over_by_the_others",
         "test_n14_a_lane_that_stalls_with_its_very_last_bytes_is_taken_over_too",
+        "test_n14_a_connection_that_stalls_gives_its_place_to_another_one",
         "test_n14_several_connections_really_come_together",
+        "test_each_byte_is_brought_once_and_none_is_lost_whoever_leaves_whenever",
     ),
     "H1": (
         "test_h1_a_200_is_the_whole_file_whatever_was_asked",
@@ -118,6 +127,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_h8_a_body_without_a_length_needs_something_that_proves_its_end",
         "test_h8_a_file_cut_at_its_source_is_refused",
         "test_h8_a_silent_cut_is_found_out_and_gone_on_with",
+        "test_h8_silent_cuts_are_bounded_however_much_each_of_them_brings",
     ),
     "H9": (
         "test_h9_a_body_without_framing_that_is_cut_is_no_truncated_file",
@@ -252,6 +262,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "D8": (
         "test_d8_no_job_leaves_a_file_or_a_thread_open_however_it_ends",
         "test_d8_too_many_open_files_are_for_later",
+        "test_d8_a_machine_that_is_short_of_something_burns_no_try_however_often",
+        "test_a_race_leaves_no_socket_and_no_thread_behind",
         "test_d4_d8_a_disk_that_fails_in_a_resume",
     ),
     "D9": (
@@ -259,7 +271,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_d9_quota_and_inodes_do_not_show_in_the_free_bytes_so_a_byte_is_tried",
         "test_d1_d4_d5_d7_d8_d9_every_fault_at_every_call",
     ),
-    "D10": ("test_d10_a_disk_that_hangs_holds_up_its_job_only_and_nobody_takes_it_away",),
+    "D10": (
+        "test_d10_a_disk_that_hangs_holds_up_its_job_only_and_nobody_takes_it_away",
+        "test_d10_a_disk_that_hangs_keeps_no_job_of_another_disk_waiting",
+    ),
     "D11": ("test_d11_a_name_that_some_file_system_cannot_have_is_refused_with_a_reason_and_leaves_no_job",),
     "D12": (
         "test_d12_a_folder_that_moves_onto_a_volume_of_its_own_is_welcome",

@@ -238,6 +238,26 @@ def test_a_refusal_that_is_heard_after_the_last_byte_spoils_nothing(
     assert bench.fetch(bench.hubs[0].publish("/m.bin", DATA, behaviour=busy_403), connections_per_file=2).sha256 == SHA
 
 
+@pytest.mark.usefixtures("eager")
+def test_n14_a_connection_that_stalls_gives_its_place_to_another_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "IDLE_LANE_SECONDS", 0.2)
+    begun, real = [], Lane.start
+
+    def start(lane: Lane) -> None:
+        begun.append(lane.number)
+        real(lane)
+
+    monkeypatch.setattr(Lane, "start", start)
+    hub = bench.hubs[0]
+    hub.bytes_per_second = 12 * MIB
+    stalls = stall_mid(after_bytes=100_000).after_request(1).times(1)
+    url = hub.publish("/m.bin", DATA, behaviour=[stalls])
+    assert bench.fetch(url, connections_per_file=2, stall_timeout_seconds=60.0).sha256 == SHA
+    assert begun == [1, 2, 3]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("useless", [s404, s503, range_ignored, html_200])

@@ -232,6 +232,12 @@ def test_h8_a_silent_cut_is_found_out_and_gone_on_with(bench: Bench, known: dict
     assert bench.starts == [0, 300_000]
 
 
+def test_h8_silent_cuts_are_bounded_however_much_each_of_them_brings(bench: Bench) -> None:
+    trouble = bench.trouble(bench.publish(no_length_cut(after_bytes=1000)), size=DATA.size)
+    assert isinstance(trouble, TryLater) and trouble.code is Code.CUT_SHORT
+    assert bench.starts == [number * 1000 for number in range(20)]
+
+
 def test_h8_h28_a_host_that_has_other_bytes_ends_with_their_digest_and_not_in_a_loop(bench: Bench) -> None:
     url = bench.publish([no_length_close, BEHAVIOURS["range_ignored"]])
     file = bench.fetch(url, name="m.ckpt", sha256="00" * 32)

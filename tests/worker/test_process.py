@@ -332,6 +332,21 @@ def test_d1_a_full_disk_burns_no_try(make_shop: Callable[..., Workshop], tmp_pat
     assert (job.status, job.tries, job.attempts) == (Status.PENDING, 0, 1)
 
 
+@pytest.mark.parametrize("max_tries", [1, 3])
+@pytest.mark.parametrize("code", [Code.STORAGE, Code.DATABASE_BUSY])
+def test_d8_a_machine_that_is_short_of_something_burns_no_try_however_often(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock, code: Code, max_tries: int
+) -> None:
+    short = TryLater(code, "too many files are open")
+    shop = make_shop(Sources(one=short), max_tries=max_tries)
+    hand_in(shop, tmp_path)
+    for number in range(1, 5):
+        job = walk(shop)
+        assert (job.status, job.tries, job.attempts) == (Status.PENDING, 0, number)
+        assert job.not_before is not None and job.not_before > iso(clock.now()), "it is no busy loop"
+        clock.advance(100)
+
+
 def test_l1_a_silent_model_holds_the_job_in_verifying_and_costs_no_second_download(
     make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -137,7 +138,11 @@ def test_of_two_that_ask_for_the_same_room_at_once_the_first_one_gets_it(house: 
 
 def test_a_job_of_unknown_size_is_let_begin(house: House) -> None:
     house.free[1] = 0
-    house.volumes.check_room(house.job(), house.root / "part")
+    job = house.job()
+    house.volumes.check_room(job, house.root / "part")
+    assert house.volumes.shut_folders() == frozenset(), "and nobody else is kept waiting for that"
+    with pytest.raises(TryLater, match="do not fit"):
+        house.volumes.check_room(house.job(size=1), house.root / "part")
 
 
 # full volumes
@@ -324,9 +329,12 @@ def test_d12_a_disk_that_answers_nothing_but_errors_is_away_and_no_worker_dies_o
     assert house.volumes.shut_folders() == frozenset()
 
 
+@pytest.mark.parametrize("question", ["volume_of", "free_bytes"])
 def test_d10_a_disk_that_hangs_keeps_no_job_of_another_disk_waiting(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:
+    """Whichever question its job waits in; the looks at it hang as well."""
+    began = time.monotonic()
     monkeypatch.setattr(volumes, "LOOK_PATIENCE_SECONDS", 0.01)
     answered, asked = threading.Event(), threading.Semaphore(0)
     stuck, lively = house.job("checkpoints", size=MIB), house.job(size=MIB)
@@ -335,13 +343,21 @@ def test_d10_a_disk_that_hangs_keeps_no_job_of_another_disk_waiting(
     house.volumes.refused(stuck, no_space())
     room = house.room(stuck)
 
-    def hang(folder: Path) -> int:
+    def hang(folder: Path) -> None:
         if house.volume(folder) == 2:
             asked.release()
             answered.wait(60)
+
+    def volume_of(path: Path) -> int:
+        if question == "volume_of":
+            hang(path)
+        return house.volume(path)
+
+    def free_bytes(folder: Path) -> int:
+        hang(folder)
         return house.free[1]
 
-    house.volumes._disks = replace(house.volumes._disks, free_bytes=hang)
+    house.volumes._disks = replace(house.volumes._disks, volume_of=volume_of, free_bytes=free_bytes)
     checking = threading.Thread(target=house.volumes.free_bytes, args=(room,), daemon=True)
     checking.start()
     assert asked.acquire(timeout=60)
@@ -354,6 +370,7 @@ def test_d10_a_disk_that_hangs_keeps_no_job_of_another_disk_waiting(
     house.begin(lively)
     house.volumes.check_room(lively, house.room(lively) / "part")
     house.volumes.ended(lively)
+    assert time.monotonic() - began < 20, "nobody waited for that disk"
     answered.set()
     checking.join()
     house.clock.advance(LOOK_SECONDS)
