@@ -29,6 +29,8 @@ from download_worker.text import Redactor, safe_text
 
 ALLOCATIONS_PER_COLLECTION = 50_000
 """By the garbage collector. At Python's own 700 it takes a tenth of a program's start, when all that is made stays."""
+_TOKENS = ("HF_TOKEN", "CIVITAI_API_TOKEN", "OPENAI_API_KEY")
+"""What a fault may name before, or without, settings that were read: not each of them looks like a token."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +167,11 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + getattr(signal, "SIGPIPE", 13)
     except Exception as error:  # noqa: BLE001 - a person never sees a traceback unless they ask for it
+        redact = Redactor(os.environ.get(name, "") for name in _TOKENS)
         if "--verbose" in words or "-v" in words:
-            trace = Redactor()(traceback.format_exc())
+            trace = redact(traceback.format_exc())
             sys.stderr.writelines(f"{safe_text(line)}\n" for line in trace.splitlines())
-        message = Redactor()(f"{type(error).__name__}: {error}")
+        message = redact(f"{type(error).__name__}: {error}")
         hint = f"{NEXT_STEP[Code.INTERNAL]}; --verbose shows where it happened"
         report = Report(reached.command, ExitCode.FINDINGS, errors=(Complaint(Code.INTERNAL, message, hint),))
     if as_json:

@@ -6,6 +6,8 @@ one. A boundary translates what it catches into one of these, `raise … from` t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
@@ -191,3 +193,14 @@ class LostClaim(Exception):
 
 class Interrupted(Exception):
     """The leash was pulled: stop at once, keep what is durable. The engine knows why and records it."""
+
+
+@contextmanager
+def told_without_secrets(redact: Callable[[str], str]) -> Iterator[None]:
+    """A far side may repeat what it was sent: where its words are in a Trouble, they leave this block without it."""
+    try:
+        yield
+    except Trouble as trouble:
+        trouble.message, trouble.hint = redact(trouble.message), redact(trouble.hint)
+        trouble.args = (f"{trouble.message}; {trouble.hint}",)
+        raise

@@ -14,7 +14,17 @@ from collections.abc import Sequence
 
 from loguru import logger
 
-from download_worker.errors import BadRequest, Code, GiveUp, Interrupted, LostClaim, Refused, Trouble, TryLater
+from download_worker.errors import (
+    BadRequest,
+    Code,
+    GiveUp,
+    Interrupted,
+    LostClaim,
+    Refused,
+    Trouble,
+    TryLater,
+    told_without_secrets,
+)
 from download_worker.housekeeping import leaves_nothing, tidy
 from download_worker.installers.installer import Installed
 from download_worker.jobs import moves
@@ -25,7 +35,7 @@ from download_worker.leash import Leash
 from download_worker.patience import answer_to, is_of_the_source
 from download_worker.room import Fetched, Room, entered, staging_for
 from download_worker.sources import host_of, in_order, is_faithful
-from download_worker.text import public_url
+from download_worker.text import Redactor, public_url
 from download_worker.verifiers.verifier import Rejected, Specimen, prove
 from download_worker.workshop import Workshop
 
@@ -84,7 +94,7 @@ def _walk(job: Job, shop: Workshop, leash: Leash) -> tuple[Result, str]:
 
 def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched, Verdict]:
     """Rooms 3 and 4, led by one source after the other until one gives the right file; the others help it."""
-    sources = in_order(job, room, shop.hosts)
+    redact, sources = Redactor(shop.settings.secrets()), in_order(job, room, shop.hosts)
     refuted: list[str] = []
     later: TryLater | None = None
     for number, url in enumerate(sources, 1):
@@ -92,9 +102,10 @@ def _proven(job: Job, shop: Workshop, room: Room, leash: Leash) -> tuple[Fetched
         is_told = number == 1 and not job.promoting and _last_word(job) == moves.asks(url, job.attempts)
         mirrors = [other for other in sources if other != url and other not in refuted]
         try:
-            file = _fetched(job, url, mirrors, shop, room, leash, is_told=is_told)
-            specimen = Specimen(job_id=job.job_id, file=file, wanted=job.model_info)
-            return file, prove(specimen, shop.verifiers, shop.rubric, leash)
+            with told_without_secrets(redact):
+                file = _fetched(job, url, mirrors, shop, room, leash, is_told=is_told)
+                specimen = Specimen(job_id=job.job_id, file=file, wanted=job.model_info)
+                return file, prove(specimen, shop.verifiers, shop.rubric, leash)
         except TryLater as trouble:
             shop.hosts.failed(job, trouble, host_of(url))
             if is_last or not is_of_the_source(trouble, job) or is_faithful(job, url, room, shop.hosts):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from download_worker.errors import Code, GiveUp, Trouble
+from download_worker.errors import Code, GiveUp, Trouble, told_without_secrets
 from download_worker.leash import Leash
 from download_worker.text import public_url
 from download_worker.web.answers import Asked, Framing, Headers, redirect_target
@@ -84,6 +84,8 @@ class Keys(Protocol):
 
     def proxy(self, address: Address) -> Proxy | None: ...
 
+    def redact(self, text: str) -> str: ...
+
 
 class Led(NamedTuple):
     """Where redirects led. `crossed`: they left the origin, so no secret may be sent any more, not even back there."""
@@ -139,12 +141,13 @@ class Route:
         """
         self._leash.check()
         asking = {**self._keep, **(headers or {})}
-        reply, led = self._remembered(asking, question) or self._followed(asking, question)
-        try:
-            with _told_whether_beyond(led):
-                yield self._answer(reply, led)
-        finally:
-            reply.close()
+        with told_without_secrets(self._keys.redact):
+            reply, led = self._remembered(asking, question) or self._followed(asking, question)
+            try:
+                with _told_whether_beyond(led):
+                    yield self._answer(reply, led)
+            finally:
+                reply.close()
 
     def cut(self) -> None:
         """From any thread; never raises. A read that blocks ends at once, and nothing more is asked."""

@@ -24,6 +24,7 @@ from download_worker.json_texts import bounded_json
 from download_worker.leash import Leash
 from download_worker.room import MORE_FILES, OUT_OF_DESCRIPTORS
 from download_worker.settings import Settings
+from download_worker.text import Redactor
 from download_worker.web.addresses import is_address
 from download_worker.web.answers import refusal
 from download_worker.web.idle import Idle
@@ -68,6 +69,7 @@ class Web:
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
     ) -> None:
         self._settings = settings
+        self._redact = Redactor(settings.secrets())
         self._clock = clock or SystemClock()
         self._policy = address_policy(settings)
         timeouts = (settings.connect_timeout_seconds, settings.stall_timeout_seconds)
@@ -174,8 +176,11 @@ class Web:
             answer.asked,
             now=self._clock.now(),
             cap_seconds=self._settings.backoff_cap_seconds,
-            said=_explanation(answer),
+            said=self.redact(_explanation(answer)),
         )
+
+    def redact(self, text: str) -> str:
+        return self._redact(text)
 
     def authorization(self, origin: Origin) -> dict[str, str]:
         """What may be sent to this exact origin: its token, else the login that the user keeps for it."""

@@ -172,12 +172,15 @@ def test_g1_a_fault_of_ours_is_told_without_a_traceback(
     assert "Traceback" in capsys.readouterr().err, "unless it is asked for"
 
 
-def test_t22_a_fault_of_ours_tells_no_secret(app_that: Fails, capsys: pytest.CaptureFixture[str]) -> None:
-    leak = RuntimeError(f"GET https://user:{SECRET}@h/x?token={SECRET} with Bearer {SECRET}")
-    for words in (["act", "--json"], ["act", "--verbose"], ["act"]):
-        run(app_that(leak), "prog", words)
+@pytest.mark.parametrize(
+    "words", [f"GET https://user:{SECRET}@h/x?token={SECRET} with Bearer {SECRET}", *canaries.TOKENS.values()]
+)
+def test_t22_a_fault_of_ours_tells_no_secret(app_that: Fails, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    leak = RuntimeError(words)
+    for spoken in (["act", "--json"], ["act", "--verbose"], ["act"]):
+        run(app_that(leak), "prog", spoken)
         told = capsys.readouterr()
-        assert SECRET not in told.out + told.err
+        assert canaries.WORD not in told.out + told.err
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), typer.Abort()])

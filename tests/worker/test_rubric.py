@@ -592,6 +592,16 @@ def test_l3_a_refused_key_names_its_variable_and_never_its_value(status: int, go
     assert canaries.WORD not in str(caught.value)
 
 
+@pytest.mark.parametrize("word", ["VERIFIED", "REJECTED"])
+def test_t22_a_model_that_repeats_its_key_is_quoted_without_it(good: Specimen, stub: LlmStub, word: str) -> None:
+    stub.script = says(word, reason=f"the key {canaries.OPENAI} told me")
+    try:
+        reason = judged(good, ModelRubric(settings(stub))).reason
+    except Rejected as refusal:
+        reason = refusal.message
+    assert reason.endswith("the key [secret] told me")
+
+
 def test_l3_an_unknown_model_names_its_variable(good: Specimen, stub: LlmStub) -> None:
     stub.script = error(404, "model_not_found", f"The model `{MODEL}` does not exist")
     with pytest.raises(TryLater, match=MODEL) as caught:

@@ -100,12 +100,12 @@ class ModelRubric:
     def _asked(self, specimen: Specimen, facts: Facts, draft: dict[str, Any], leash: Leash) -> Verdict:
         question = Question(self._nonce(), specimen.job_id, specimen.file.sha256, facts)
         answer = self._answer(question, leash)
-        prompt = versioned_prompt()
+        prompt, reason = versioned_prompt(), self._redact(answer.reason)
         logger.info("{} says {} of {} (prompt {})", self._model.name, answer.verdict, question.sha256, prompt.sha256)
         draft = draft | {"by": self._model.name, "prompt_version": prompt.version, "prompt_sha256": prompt.sha256}
         if answer.verdict == "REJECTED":
-            raise RejectedByRubric(Verdict(verdict="REJECTED", reason=f"rejected by agent: {answer.reason}", **draft))
-        return Verdict(verdict="VERIFIED", reason=answer.reason, **draft)
+            raise RejectedByRubric(Verdict(verdict="REJECTED", reason=f"rejected by agent: {reason}", **draft))
+        return Verdict(verdict="VERIFIED", reason=reason, **draft)
 
     def _answer(self, question: Question, leash: Leash) -> Answer:
         """Ask, and where the answer cannot be used, say why and ask once more. One deadline for both.
