@@ -105,6 +105,47 @@ def test_the_pool_is_bounded_for_all_and_for_each_job(aside: Aside) -> None:
     assert third.result(PATIENCE_SECONDS) is not None
 
 
+def all_that_may_be_had(account: Account) -> list[Buffer]:
+    held = []
+    while account.may_take(account._pool._most - account._pool._out):
+        held.append(taken(account))
+    return held
+
+
+def test_d10_jobs_whose_disks_hang_leave_something_for_the_others(aside: Aside) -> None:
+    pool = Pool()
+    whole = JOB_BYTES // BUFFER_BYTES
+    hung = [len(all_that_may_be_had(pool.open(NO_RISK))) for _ in range(3)]
+    assert hung[:2] == [whole, whole], "one, or two, have what one may have"
+    sound = pool.open(NO_RISK)
+    mine = all_that_may_be_had(sound)
+    assert len(mine) * BUFFER_BYTES >= 3 * MIB
+    waiting = aside(lambda: sound.take(Leash()))
+    in_line(pool, 1)
+    for _ in range(1000):  # and it goes on with these for ever
+        returned(sound, mine.pop())
+        mine.append(waiting.result(PATIENCE_SECONDS) or pytest.fail("closed"))
+        waiting = aside(lambda: sound.take(Leash()))
+        in_line(pool, 1)
+    assert all_that_may_be_had(pool.open(NO_RISK)), "nor does it take all of what was left"
+
+
+def test_jobs_whose_disks_are_sound_share_nearly_everything() -> None:
+    for jobs in (2, 3, 4, 8):
+        pool = Pool()
+        accounts = [pool.open(NO_RISK) for _ in range(jobs)]
+        held = [0] * jobs
+        progress = True
+        while progress:
+            progress = False
+            for number, account in enumerate(accounts):
+                if account.may_take(pool._most - pool._out):
+                    taken(account)
+                    held[number], progress = held[number] + 1, True
+        assert max(held) - min(held) <= 1
+        assert sum(held) * BUFFER_BYTES >= min(jobs * JOB_BYTES, 0.8 * POOL_BYTES)
+
+
 def test_a_job_at_its_bound_holds_up_nobody_behind_it(aside: Aside) -> None:
     pool = small_pool(3, per_job=1)
     bound, free = pool.open(NO_RISK), pool.open(NO_RISK)
