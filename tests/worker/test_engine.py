@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from loguru import logger
 
-from download_worker import volumes
+from download_worker import housekeeping, volumes
 from download_worker.anchor import LedgerLost
 from download_worker.ballast import Ballast
 from download_worker.clock import FakeClock
@@ -614,7 +614,7 @@ def test_n11_d1_the_worker_wakes_for_the_next_probe_and_the_next_look(
 def hung_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Whatever is cleared or tidied waits for this."""
     answers = threading.Event()
-    clear_up, tidy = local.clear_up, local.tidy
+    clear_up, tidy = housekeeping.clear_up, housekeeping.tidy
 
     def hangs(then: Callable[..., None]) -> Callable[..., None]:
         def hang(*words: Any) -> None:

@@ -24,8 +24,8 @@ from download_worker.web.proxies import parse_proxy, spares
 from download_worker.web.session import Answer, Web
 from tests import canaries
 from tests.hub import Hub, SizedPattern
-from tests.hub.certificates import trusting
-from tests.worker.test_web_tls import AUTHORITY, CERTIFICATES, KEY
+from tests.hub.certificates import AUTHORITY, KEY, trusting
+from tests.worker.test_web_tls import CERTIFICATES
 
 DATA = SizedPattern(300_000)
 NEEDS_PYSOCKS = pytest.mark.skipif(importlib.util.find_spec("socks") is None, reason="PySocks is not installed")
