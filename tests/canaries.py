@@ -153,9 +153,9 @@ class Book:
         """Judges what the host at this port was asked."""
         through = "://" in target
         host = _host_of(target) if through else headers.get("host", "").lower()
-        for part, text in (("the address", target), ("the body", body), *headers.items()):
-            raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
-            for secret in found_in(raw):
+        texts = {"the address": target, **headers, "the body": body.decode("utf-8", "surrogateescape")}
+        for part, text in texts.items():
+            for secret in found_in(text.encode("utf-8", "surrogateescape")):
                 if secret not in _CARRIERS.get(part, ()) or not self._may_hear(secret, port, host, through):
                     self.leak(f"{secret} in {part} of {method} {target}, heard by {host} at port {port}")
 

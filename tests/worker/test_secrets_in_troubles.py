@@ -24,8 +24,8 @@ from download_worker.jobs.job import Job, Lease, Status, WorkerId
 from download_worker.leash import Leash
 from download_worker.process import process
 from download_worker.settings import Settings
-from download_worker.web.session import Web
 from download_worker.web.link import _GuardedAdapter
+from download_worker.web.session import Web
 from tests import canaries
 from tests.hub import Hub
 from tests.hub.behaviours import Turn, redirect
