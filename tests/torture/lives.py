@@ -29,7 +29,7 @@ from tests.torture.nursery import EAGER, Child, Nursery
 from tests.torture.one_life import ENDED, NO_WORKER, REFUSED, UNRECORDED, info_for, settings_for
 
 _CHANGES = """
-write writev pwrite64 pwritev fsync fdatasync sync_file_range rename renameat renameat2 link linkat symlinkat
+write writev pwrite64 pwritev pwritev2 fsync fdatasync sync_file_range rename renameat renameat2 link linkat symlinkat
 unlink unlinkat mkdir mkdirat rmdir ftruncate fallocate chmod fchmod fchmodat utimensat
 """
 CHANGES = tuple(_CHANGES.split())

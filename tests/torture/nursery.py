@@ -32,7 +32,8 @@ ROOT = Path(__file__).parents[2]
 NOT_IMPORTED = ("migrations", "__main__")
 BURIAL_SECONDS = 10.0
 EAGER = {"TORTURE_EAGER": "1"}
-"""In the surroundings of a child: it takes every file over several connections at once. Forked children only."""
+"""In the surroundings of a child: it takes every file over several connections at once, and writes past the page cache.
+Forked children only."""
 FAULT = 70
 """The exit code of a child that ended with an exception of ours (EX_SOFTWARE of sysexits.h)."""
 
@@ -195,9 +196,12 @@ def _careless_writer() -> None:
 
 
 def _be_eager() -> None:
-    """As many connections as there may be, at once and as long as they are let: nothing is measured first."""
+    """As many connections as there may be, at once and as long as they are let: nothing is measured first. And what can
+    go past the page cache does so, however slowly it comes."""
     tuning = importlib.import_module("download_worker.fetchers.http.tuning")
     tuning.Tuner.observe = lambda tuner, sample: tuner._most
+    sink: Any = importlib.import_module("download_worker.fetchers.http.sink")
+    sink.FAST_BYTES_PER_SECOND = 0
 
 
 def _deaf(*names: str) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from download_worker.fetchers.fetcher import HEAD_BYTES
 from download_worker.fetchers.http.buffers import Buffer
 from download_worker.fetchers.http.part import Part
+from download_worker.fetchers.http.part_file import DIRECT_BYTES
 from download_worker.fetchers.http.ranges import ask
 from download_worker.fetchers.http.sources import Source
 from download_worker.leash import Leash
@@ -131,6 +132,7 @@ class Lane:
         crew = self._crew
         buffer = crew.part.buffer(crew.leash)
         # The first bytes say what the file is and how far away the host; until they are handed over nobody may join.
+        most_bytes = min(most_bytes, len(buffer.view) - self.at % DIRECT_BYTES)
         view = buffer.view[: most_bytes if self.brought_bytes else min(most_bytes, HEAD_BYTES)]
         filled, until = 0, monotonic() + FILL_SECONDS
         try:
