@@ -36,9 +36,10 @@ class Mounts:
     def check(self, *folders: Path) -> None:
         """Note where they lie. Raises TryLater(unmounted) where the volume of one is gone or does not answer; GiveUp
         (permission, storage) where that cannot be found out."""
+        look = _Look()
         for folder in folders:
             with storage_errors(folder):
-                there = self._finds(folder)
+                there = self._finds(folder, look)
             if not there:
                 way_out = (
                     "mount it, and the worker goes on; or, if it is to stay like this, "
@@ -49,19 +50,19 @@ class Mounts:
     def is_there(self, folder: Path) -> bool:
         """Also False where its disk says nothing but errors."""
         try:
-            return self._finds(folder)
+            return self._finds(folder, _Look())
         except OSError:
             return False
 
-    def _finds(self, folder: Path) -> bool:
+    def _finds(self, folder: Path, look: _Look) -> bool:
         """Raises OSError. A disk that hangs is asked while nobody has to wait for us."""
         if self._path is None:
             return True
         known = _mounts_in(self._path)
         above = [place for place in (folder, *folder.parents) if str(place) in known]
-        if any(_is_lost(place, Path(known[str(place)])) for place in above):
+        if any(look.finds_lost(place, Path(known[str(place)])) for place in above):
             return False
-        now = str(mount_point_of(folder))
+        now = str(look.mount_point_of(folder))
         with self._lock:
             known = _mounts_in(self._path)
             if known.get(str(folder)) != now:
@@ -69,19 +70,32 @@ class Mounts:
         return True
 
 
-def _is_lost(folder: Path, former: Path) -> bool:
-    """Whether it would lie on a volume that is not mounted at its former mount point any more. A link that leads to
-    another place by now has lost nothing."""
-    place = Path(os.path.realpath(folder))
-    return place.is_relative_to(former) and not mount_point_of(place).is_relative_to(former)
+class _Look:
+    """One look at what is mounted: each place is asked about once, however many folders lie below it."""
 
+    def __init__(self) -> None:
+        self._real: dict[Path, Path] = {}
+        self._points: dict[Path, Path] = {}
 
-def mount_point_of(folder: Path) -> Path:
-    """Where the volume of this path is mounted, also of a path that is not there. Links are followed."""
-    place = nearest_existing(Path(os.path.realpath(folder)))
-    while not os.path.ismount(place) and place != place.parent:
-        place = place.parent
-    return place
+    def finds_lost(self, folder: Path, former: Path) -> bool:
+        """Whether it would lie on a volume that is not mounted at its former mount point any more. A link that leads to
+        another place by now has lost nothing."""
+        return self._place(folder).is_relative_to(former) and not self.mount_point_of(folder).is_relative_to(former)
+
+    def mount_point_of(self, folder: Path) -> Path:
+        """Where the volume of this path is mounted, also of a path that is not there. Links are followed."""
+        return self._point_of(nearest_existing(self._place(folder)))
+
+    def _place(self, folder: Path) -> Path:
+        if folder not in self._real:
+            self._real[folder] = Path(os.path.realpath(folder))
+        return self._real[folder]
+
+    def _point_of(self, place: Path) -> Path:
+        if place not in self._points:
+            is_top = os.path.ismount(place) or place == place.parent
+            self._points[place] = place if is_top else self._point_of(place.parent)
+        return self._points[place]
 
 
 def _mounts_in(path: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from download_worker.errors import Code, GiveUp, LostClaim, Trouble, TryLater
 from download_worker.jobs.job import JobId
+from download_worker.small_files import replace_durably
 
 STAGING_BESIDE_MODELS = ".comfy-doctor-staging"
 MAX_JOURNAL_BYTES = 1024 * 1024
@@ -38,9 +39,8 @@ COPY_SUFFIX = ".new"
 GONE_SUFFIX = ".gone"
 LOCK_SECONDS = 2.0
 OUT_OF_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
-# The way to another machine's disk is lost, or a disk was unplugged.
 _GONE = "ENODEV ENOMEDIUM ENOTCONN ESTALE ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH EREMOTEIO"
-_AWAY = frozenset(getattr(errno, name) for name in _GONE.split() if hasattr(errno, name))
+_AWAY = frozenset(getattr(errno, name) for name in _GONE.split() if hasattr(errno, name))  # a disk, or the way to it
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 MORE_FILES = "raise the worker's limit of open files (ulimit -n)"
 
@@ -151,14 +151,16 @@ class Room:
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         self.folder = folder
         self.fresh = fresh
-        self.part = folder / "part"
-        self._journal = folder / "journal.json"
+        self.part, self._journal = folder / "part", folder / "journal.json"
+        self._in_mind: Journal | None = None
 
     def journal(self) -> Journal | None:
         """None when there is none, or none that can be believed. Raises TryLater(storage): nobody can look now."""
         try:
-            with self._journal.open("rb") as file:
-                journal = _JOURNAL.validate_json(file.read(MAX_JOURNAL_BYTES), strict=True)
+            journal = self._in_mind
+            if journal is None:
+                with self._journal.open("rb") as file:
+                    journal = _JOURNAL.validate_json(file.read(MAX_JOURNAL_BYTES), strict=True)
             return journal if journal.fits(self.part.stat().st_size) else None
         except (OSError, ValueError) as error:
             with storage_errors(self._journal):
@@ -166,16 +168,18 @@ class Room:
                     raise
             return None
 
+    def bear_in_mind(self, journal: Journal) -> None:
+        """As `note`, but on disk only if a trouble ends the stay: for a small file that most likely goes on at once."""
+        self._in_mind = journal
+
+    def note_what_is_in_mind(self) -> None:
+        if self._in_mind is not None and self.journal() is not None:
+            self.note(self._in_mind)
+
     def note(self, journal: Journal) -> None:
         """Replace the journal, durable on return. The caller has flushed the bytes that it speaks of."""
-        self.fresh = False
-        fresh = self._journal.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(_as_text(journal))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._journal)
-        _sync_folder(self.folder)  # else a power cut could bring back the journal of another version
+        self.fresh, self._in_mind = False, None
+        replace_durably(self._journal, _as_text(journal))
 
     def whole_file(self) -> Journal | None:
         """The journal of a file that is complete, digested and untouched since; else None. Raises TryLater, GiveUp."""
@@ -190,6 +194,7 @@ class Room:
 
     def empty(self) -> None:
         """Forget what is here: another source, or another representation of it. Raises TryLater, GiveUp."""
+        self._in_mind = None
         with storage_errors(self.folder):
             self._journal.unlink(missing_ok=True)
             self.part.unlink(missing_ok=True)
@@ -199,15 +204,6 @@ def _as_text(journal: Journal) -> str:
     """JSON; not by `asdict`, which copies every stretch."""
     values = {**vars(journal), "versions": [vars(version) for version in journal.versions]}
     return json.dumps(values, separators=(",", ":"))
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # Windows has no such call; NTFS journals its folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def source_key(url: str) -> str:
@@ -258,6 +254,10 @@ def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
     room = Room(own, fresh=fresh)
     try:
         yield room
+    except BaseException:
+        with suppress(OSError, Trouble):  # the room is gone, or its disk
+            room.note_what_is_in_mind()
+        raise
     finally:
         lock.release()
         with suppress(Trouble):  # nobody can look, or nothing is in it: the next to clear up may have it

@@ -100,7 +100,7 @@ def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
 def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
     from download_worker.fetchers.http import HttpFetcher
     from download_worker.hosts import Hosts
-    from download_worker.installers.model_file import ModelFileInstaller
+    from download_worker.installers.model_file import FILE_MODE, ModelFileInstaller
     from download_worker.mounts import Mounts
     from download_worker.pace import SharedPace
     from download_worker.quarantine import Quarantine
@@ -126,7 +126,12 @@ def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
         settings=settings,
         clock=clock,
         ledger=ledger,
-        fetcher=HttpFetcher(web, settings, pace=SharedPace(settings, clock=clock), free_bytes=volumes.free_bytes),
+        fetcher=HttpFetcher(
+            *(web, settings),
+            pace=SharedPace(settings, clock=clock),
+            free_bytes=volumes.free_bytes,
+            file_mode=FILE_MODE & ~umask,
+        ),
         inspect=inspect_head,
         verifiers=(DigestVerifier(), FiletypeVerifier(), SafetensorsVerifier()),
         rubric=ModelRubric(settings, CivitaiPublished(settings, web.get_json)),

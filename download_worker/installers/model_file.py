@@ -32,7 +32,7 @@ from download_worker.jobs.job import Job
 from download_worker.leash import Leash
 from download_worker.room import Fetched, Identity, storage_errors
 
-_FILE_MODE = 0o666
+FILE_MODE = 0o666
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
@@ -76,9 +76,11 @@ class ModelFileInstaller:
         with _explained(target), target_place(job, self._umask) as place:
             with _staged(file) as descriptor:
                 # ComfyUI may run as somebody else. Before the link, so that the file never appears with another mode.
-                set_mode(descriptor, _FILE_MODE & ~self._umask)
-                os.fsync(descriptor)
-                device = os.fstat(descriptor).st_dev
+                mode, there = FILE_MODE & ~self._umask, os.fstat(descriptor)
+                if stat.S_IMODE(there.st_mode) != mode:  # else it was flushed with it
+                    set_mode(descriptor, mode)
+                    os.fsync(descriptor)
+                device = there.st_dev
             try:
                 linked = _put(file.path, place)
             except FileExistsError:

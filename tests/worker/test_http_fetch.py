@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from download_worker.errors import Code, GiveUp, Refused, Trouble, TryLater
 from download_worker.fetchers.fetcher import HEAD_BYTES
 from download_worker.fetchers.http import HttpFetcher
+from download_worker.fetchers.http.part import SMALL_BYTES
 from download_worker.jobs.job import ModelInfo
 from download_worker.leash import Leash
 from download_worker.room import Fetched, Identity, Room
@@ -68,6 +70,7 @@ class Bench:
         name: str = "m.safetensors",
         leash: Leash | None = None,
         inspect: Any = None,
+        file_mode: int | None = None,
         **values: Any,
     ) -> Fetched:
         given: dict[str, Any] = {
@@ -78,7 +81,8 @@ class Bench:
             "disk_reserve_bytes": 0,
         }
         settings = Settings(**(given | values))
-        fetcher = HttpFetcher(Web(settings), settings, free_bytes=lambda _: self.free_bytes, pause_seconds=0.0)
+        own: dict[str, Any] = {"free_bytes": lambda _: self.free_bytes, "pause_seconds": 0.0, "file_mode": file_mode}
+        fetcher = HttpFetcher(Web(settings), settings, **own)
         wanted = ModelInfo(expected_filename=name, model_type="loras", download_url=url, size=size, sha256=sha256)
         return fetcher.fetch(url, (), wanted, self.room, leash or Leash(), inspect or self.heads.append)
 
@@ -115,6 +119,29 @@ def test_a_file_that_is_whole_in_the_room_is_handed_over_without_a_question(benc
     again = bench.fetch(url)
     assert (again.sha256, again.size, again.identity, again.origin) == (first.sha256, first.size, first.identity, url)
     assert len(bench.hub.hits) == 1
+
+
+@pytest.mark.parametrize("size", [5_000, SMALL_BYTES, SMALL_BYTES + 1])
+def test_a_small_file_is_flushed_once_with_the_mode_it_is_to_have_and_not_noted(
+    bench: Bench, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[str, int]] = []
+    fsync = os.fsync
+
+    def watched(number: int) -> None:
+        there = os.fstat(number)
+        kind = "folder" if stat.S_ISDIR(there.st_mode) else "file" if there.st_size == size else "journal"
+        flushed.append((kind, stat.S_IMODE(there.st_mode)))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    bench.room = Room(bench.room.folder, fresh=True)
+    file = bench.fetch(bench.publish(data=SizedPattern(size)), checkpoint_bytes=1 << 26, file_mode=0o640)
+    assert bench.room.whole_file() is not None and file.size == size
+    if os.name == "posix":
+        assert flushed[0] == ("file", 0o640)
+    noted = Room(bench.room.folder).whole_file() is not None
+    assert (noted, len(flushed)) == ((True, 3) if size > SMALL_BYTES else (False, 1))
 
 
 def test_a_file_of_another_source_is_not_taken_for_this_one(bench: Bench) -> None:

@@ -125,9 +125,12 @@ def test_the_mode_is_right_before_the_name_appears(
     assert modes == [0o644]
 
 
+@pytest.mark.parametrize(("mode", "flushed"), [(0o600, ["file"]), (0o644, [])])
 def test_file_and_folder_are_flushed_in_that_order(
-    models: Path, staged: Fetched, monkeypatch: pytest.MonkeyPatch
+    models: Path, staged: Fetched, monkeypatch: pytest.MonkeyPatch, mode: int, flushed: list[str]
 ) -> None:
+    """Who fetched it flushed it; it is flushed once more only where its mode changes."""
+    staged.path.chmod(mode)
     steps: list[str] = []
     os_link, os_fsync = os.link, os.fsync
 
@@ -142,7 +145,7 @@ def test_file_and_folder_are_flushed_in_that_order(
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "link", link)
     install(job_for(models), staged)
-    assert steps == ["file", "link", "folder"]
+    assert steps == [*flushed, "link", "folder"]
 
 
 # --- something is there already

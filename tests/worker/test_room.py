@@ -332,6 +332,42 @@ def test_a_room_in_which_nothing_became_durable_is_gone_when_it_is_left(staging:
     assert not (staging / JOB).exists()
 
 
+def prove(room: Room) -> Journal:
+    """A small file is whole."""
+    room.part.write_bytes(DURABLE)
+    whole = replace(WHOLE, identity=Identity.of(room.part.stat()))
+    room.bear_in_mind(whole)
+    return whole
+
+
+def test_what_is_borne_in_mind_costs_no_note_unless_a_trouble_ends_the_stay(staging: Path) -> None:
+    with entered(staging, JOB, 1) as room:
+        whole = prove(room)
+        assert room.whole_file() == whole == room.journal()
+        assert Room(room.folder).journal() is None, "a crash now, and it is fetched again"
+    with pytest.raises(TryLater), entered(staging, JOB, 2) as room:
+        whole = prove(room)
+        raise TryLater(Code.NO_VERDICT, "the language model is silent")
+    with entered(staging, JOB, 3) as room:
+        assert room.whole_file() == whole, "nobody fetches it a second time"
+
+
+def test_an_emptied_room_bears_nothing_in_mind(staging: Path) -> None:
+    with pytest.raises(TryLater), entered(staging, JOB, 1) as room:
+        prove(room)
+        room.empty()
+        raise TryLater(Code.NO_VERDICT, "the language model is silent")
+    assert not (staging / JOB).exists()
+
+
+def test_p4_whoever_lost_his_room_hears_of_that_and_not_of_a_note(staging: Path) -> None:
+    with pytest.raises(LostClaim), entered(staging, JOB, 1) as room:
+        prove(room)
+        room.folder.rename(staging / JOB / "2")
+        raise LostClaim(room.folder)
+    assert not (staging / JOB / "1").exists() and not (staging / JOB / "2" / "journal.json").exists()
+
+
 def test_the_hidden_staging_beside_models_goes_with_its_last_job(tmp_path: Path) -> None:
     beside = tmp_path / "models" / STAGING_BESIDE_MODELS
     leave_behind(beside, 1)

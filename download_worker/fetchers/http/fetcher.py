@@ -27,7 +27,10 @@ from download_worker.web.session import Web
 
 
 class HttpFetcher:
-    """The Fetcher for http and https. `pause_seconds` is the unit of the growing pauses between two connections."""
+    """The Fetcher for http and https. `pause_seconds` is the unit of the growing pauses between two connections.
+
+    `file_mode` is the one that a whole file is to have in its place.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class HttpFetcher:
         pace: Pace = UNLIMITED,
         free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
         pause_seconds: float = 0.5,
+        file_mode: int | None = None,
     ) -> None:
         self._web = web
         self._settings = settings
@@ -45,6 +49,7 @@ class HttpFetcher:
         self._berths = Berths(settings.connections_per_host, MOST_LANES - MAX_JOBS)
         self._free_bytes = free_bytes
         self._pause_seconds = pause_seconds
+        self._file_mode = file_mode
 
     def fetch(
         self, url: str, mirrors: Sequence[str], wanted: ModelInfo, room: Room, leash: Leash, inspect: Inspect
@@ -60,6 +65,7 @@ class HttpFetcher:
             lambda: self._free_bytes(room.folder),
             checkpoint_bytes=self._settings.checkpoint_bytes,
             reserve_bytes=self._settings.disk_reserve_bytes,
+            file_mode=self._file_mode,
             leash=leash,
         ) as part:
             if former is not None and former.durable and _may_go_on(former, url, wanted):

@@ -35,7 +35,7 @@ from download_worker.room import (
 )
 
 SMALL_BYTES = 8 * 1024 * 1024
-"""For a file up to this size no blocks are taken beforehand."""
+"""For a file up to this size no blocks are taken beforehand, and nothing is noted if it goes straight to its place."""
 
 FreeBytes = Callable[[], int]
 """How many bytes this user may still write to the room's volume."""
@@ -58,10 +58,12 @@ class Part:
         *,
         checkpoint_bytes: int,
         reserve_bytes: int,
+        file_mode: int | None = None,
         leash: Leash | None = None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._room = room
+        self._file_mode = file_mode
         self._file = file
         self._account = account
         self._inspect = inspect
@@ -238,6 +240,9 @@ class Part:
             with storage_errors(self._room.part):
                 self._read_head(min(HEAD_BYTES, self.at))
             self._look()
+        if self._file_mode is not None:
+            with suppress(OSError):  # then whoever puts it in place sees to that, or says why not
+                self._room.part.chmod(self._file_mode)
         self._sink.sync()
         digested = self._sink.digest(self._leash)
         with storage_errors(self._room.part), self._noting:
@@ -253,7 +258,10 @@ class Part:
                 identity=identity,
                 pieces=pieces.hex(),
             )
-            self._room.note(journal)
+            if self.at > SMALL_BYTES:
+                self._room.note(journal)
+            else:
+                self._room.bear_in_mind(journal)
             self.journal = journal
         return fetched(self._room, self.journal, self.resumed_bytes, origin)
 
@@ -337,11 +345,13 @@ def opened(
     *,
     checkpoint_bytes: int,
     reserve_bytes: int,
+    file_mode: int | None = None,
     leash: Leash | None = None,
     now: Callable[[], float] = monotonic,
 ) -> Iterator[Part]:
     """The room's part file, there from now on, readable by nobody else. When it is left, what was put is durable.
 
+    A whole file gets `file_mode` before its last flush, so that whoever puts it in place need not flush it once more.
     A pulled `leash` also ends the waiting in `digest`, `finish`, `checkpoint` and `forget`. Raises TryLater, GiveUp for
     the disk.
     """
@@ -351,6 +361,7 @@ def opened(
         *(room, file, pool.open(checkpoint_bytes), inspect, free_bytes),
         checkpoint_bytes=checkpoint_bytes,
         reserve_bytes=reserve_bytes,
+        file_mode=file_mode,
         leash=leash,
         now=now,
     )
