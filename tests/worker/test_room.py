@@ -356,8 +356,20 @@ def test_an_emptied_room_bears_nothing_in_mind(staging: Path) -> None:
     with pytest.raises(TryLater), entered(staging, JOB, 1) as room:
         prove(room)
         room.empty()
+        room.part.write_bytes(DURABLE[::-1])  # of the next source
+        assert room.journal() is None
         raise TryLater(Code.NO_VERDICT, "the language model is silent")
     assert not (staging / JOB).exists()
+
+
+def test_a_trouble_is_told_although_the_disk_refuses_the_note(staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(room: Room, journal: Journal) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(TryLater), entered(staging, JOB, 1) as room:
+        prove(room)
+        monkeypatch.setattr(Room, "note", refuse)
+        raise TryLater(Code.NO_VERDICT, "the language model is silent")
 
 
 def test_p4_whoever_lost_his_room_hears_of_that_and_not_of_a_note(staging: Path) -> None:
