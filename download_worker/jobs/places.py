@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -15,6 +16,8 @@ from download_worker.errors import Code, Refused
 
 MAX_NAME_BYTES = 200
 MAX_SUBFOLDER_PARTS = 4
+MOST_REMEMBERED = 1024
+"""Names that need not be checked again: a job asks for its place six times."""
 
 MODEL_EXTENSIONS = frozenset(
     {".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx", ".task"}
@@ -100,6 +103,7 @@ def canonical_folder(model_type: str) -> str:
     return name
 
 
+@lru_cache(MOST_REMEMBERED)
 def safe_filename(name: str) -> str:
     """The name itself, when it is one component that every file system takes and whose extension is a model's.
 
