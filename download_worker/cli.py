@@ -68,7 +68,7 @@ def run_worker(
 
 @verb(app, Common, _render, "status")
 def status(common: Common) -> Report:
-    """Which workers run, how many jobs are in which state, and how fast each host sends.
+    """Which workers run, how many jobs are in which state, how fast each host sends, and which jobs wait and why.
 
     Example: download-worker status --json
     """
@@ -79,7 +79,7 @@ def status(common: Common) -> Report:
         workers = wiring.owners(settings).living()
         held = [holding.claim for holding in ledger.holdings()]
         counts = {str(word): number for word, number in ledger.counts().items()}
-        hosts = wiring.traffic_of(ledger)
+        hosts, waiting = wiring.traffic_of(ledger, SystemClock().now())
         data = {
             "home": str(settings.home),
             "workers": [
@@ -88,12 +88,14 @@ def status(common: Common) -> Report:
             ],
             "jobs": counts,
             "hosts": [host.as_json() for host in hosts],
+            "waiting": [each.as_json() for each in waiting],
             "queue_paused": ledger.queue_paused(),
             "rings_set_aside": bell.aside_count(),
         }
     running = f"{len(workers)} worker{'s' * (len(workers) != 1)} running" if workers else "no worker is running"
     line = ", ".join(f"{number} {word}" for word, number in counts.items())
-    return Report("status", data=data, messages=(f"{running} in {settings.home}", line, *map(str, hosts)))
+    messages = (f"{running} in {settings.home}", line, *map(str, (*hosts, *waiting)))
+    return Report("status", data=data, messages=messages)
 
 
 @verb(app, Common, _render, "limits")

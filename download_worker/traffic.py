@@ -1,14 +1,21 @@
-"""What the hosts are sending now: the running jobs' progress, summed by the host that each of them asks. Pure."""
+"""What the hosts are sending now, and what is waited for: the jobs' own rows, summed by host. Pure.
+
+Which hosts rest and which volumes are full only the worker knows; but every job that it has put off says why, and until
+when, so that it can be told without asking that process.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from download_worker.jobs.job import Job
+from download_worker.clock import iso
+from download_worker.jobs.job import Event, Job
 
 MIB = 1024 * 1024
+MAX_JOBS_LOOKED_AT = 10_000
 
 
 class Traffic(NamedTuple):
@@ -27,6 +34,51 @@ class Traffic(NamedTuple):
         jobs, lines = _counted(self.jobs, "job"), _counted(self.connections, "connection")
         retries = f", {_counted(self.retries, 'retry', 'retries')}" if self.retries else ""
         return f"{self.host}: {self.bytes_per_second / MIB:.1f} MiB/s, {jobs}, {lines}{retries}"
+
+
+class Waiting(NamedTuple):
+    """Jobs of one host that were put off. `until` is when the first of them is due, `reason` what was said of one of
+    them last; `in_line` are the others of that host that nobody has begun."""
+
+    host: str
+    jobs: int
+    in_line: int
+    until: str
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        return self._asdict()
+
+    def __str__(self) -> str:
+        line = f", {self.in_line} more in line" if self.in_line else ""
+        waits = "waits" if self.jobs == 1 else "wait"
+        return f"{self.host}: {_counted(self.jobs, 'job')} {waits} until {self.until}{line}: {self.reason}"
+
+
+def waiting_by_host(jobs: Iterable[Job], now: datetime) -> tuple[Waiting, ...]:
+    """The host with the most jobs that were put off first. Running, paused and ended jobs are left out."""
+    put_off: dict[str, list[Job]] = defaultdict(list)
+    in_line: dict[str, int] = defaultdict(int)
+    for job in jobs:
+        if job.worker is not None or job.paused or not job.live:
+            continue
+        if job.not_before is not None and job.not_before > iso(now):
+            put_off[job.model_info.host].append(job)
+        else:
+            in_line[job.model_info.host] += 1
+    found = (
+        Waiting(
+            *(host, len(group), in_line[host]),
+            until=min(job.not_before or "" for job in group),
+            reason=max((job.history[-1] for job in group if job.history), key=_said_at).event,
+        )
+        for host, group in put_off.items()
+    )
+    return tuple(sorted(found, key=lambda waiting: (-waiting.jobs, waiting.host)))
+
+
+def _said_at(event: Event) -> str:
+    return event.timestamp
 
 
 def by_host(jobs: Iterable[Job]) -> tuple[Traffic, ...]:

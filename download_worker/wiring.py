@@ -14,6 +14,8 @@ from download_worker.clock import SystemClock
 from download_worker.text import Redactor
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from download_worker.ballast import Ballast
     from download_worker.engines.local import LocalEngine
     from download_worker.jobs.bell import Bell
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from download_worker.jobs.ledger import Ledger
     from download_worker.owners import Owners
     from download_worker.settings import Settings
-    from download_worker.traffic import Traffic
+    from download_worker.traffic import Traffic, Waiting
     from download_worker.workshop import Workshop
 
 
@@ -57,13 +59,14 @@ def ledger_of(settings: Settings) -> Iterator[Ledger]:
         ledger.close()
 
 
-def traffic_of(ledger: Ledger) -> tuple[Traffic, ...]:
-    """What the hosts are sending now."""
+def traffic_of(ledger: Ledger, now: datetime) -> tuple[tuple[Traffic, ...], tuple[Waiting, ...]]:
+    """What the hosts are sending now, and the jobs that wait for them."""
     from download_worker.jobs.job import LIVE
     from download_worker.jobs.ledger import Question
-    from download_worker.traffic import by_host
+    from download_worker.traffic import MAX_JOBS_LOOKED_AT, by_host, waiting_by_host
 
-    return by_host(ledger.jobs(Question(statuses=LIVE)))
+    jobs = ledger.jobs(Question(statuses=LIVE, limit=MAX_JOBS_LOOKED_AT))
+    return by_host(jobs), waiting_by_host(jobs, now)
 
 
 @contextmanager
