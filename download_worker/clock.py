@@ -7,6 +7,7 @@ empty boot id stand in; a lease that then seems to begin in the future is void (
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,10 +46,15 @@ class SystemClock:
 
 
 def _boot_id() -> str:
-    """Linux names each boot in this file (random.c in the kernel); elsewhere there is no such name."""
+    """Linux names each boot in this file (random.c in the kernel); elsewhere there is no such name.
+
+    Raises OSError where too many files are open: without the name, leases of this very boot would look void.
+    """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return ""
 
 

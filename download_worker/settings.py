@@ -7,6 +7,7 @@ from the environment or from a file that nobody else can read, and never appear 
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import stat
@@ -23,7 +24,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from download_worker.endpoints import CIVITAI_HOME, HF_HOME
-from download_worker.errors import BadRequest, Code
+from download_worker.errors import BadRequest, Code, TryLater
 from download_worker.limits import Limits, check_floor
 
 CONFIG_NAME = "comfy_doctor.toml"
@@ -275,7 +276,8 @@ def find_home(option: Path | None = None) -> Path:
 
 
 def load(home: Path, **options: Any) -> Settings:
-    """Read everything once. Raises BadRequest(bad_setting) naming file, line and key, or the variable."""
+    """Read everything once. Raises BadRequest(bad_setting) naming file, line and key, or the variable; TryLater, see
+    `read_config`."""
     given = {key: value for key, value in options.items() if value is not None}
     try:
         settings = Settings(home=home, **given)
@@ -285,7 +287,10 @@ def load(home: Path, **options: Any) -> Settings:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config file as a table with known keys only; empty when there is no file. Raises BadRequest(bad_setting)."""
+    """The config file as a table with known keys only; empty when there is no file.
+
+    Raises BadRequest(bad_setting); TryLater(storage), when too many files are open.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
@@ -296,6 +301,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "raise the limit of open files (ulimit -n), then try again"
+            raise TryLater(Code.STORAGE, f"too many files are open to read {path}", hint=hint) from error
         raise BadRequest(Code.BAD_SETTING, f"{path}: {error}") from error
     except RecursionError as error:
         raise BadRequest(Code.BAD_SETTING, f"{path}: nested too deep") from error

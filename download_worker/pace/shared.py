@@ -15,7 +15,7 @@ from pathlib import Path
 from loguru import logger
 
 from download_worker.clock import Clock, Instant, SystemClock
-from download_worker.errors import Trouble
+from download_worker.errors import Trouble, TryLater
 from download_worker.limits import InForce, Orders, Scope, in_force
 from download_worker.pace.bucket import Bucket
 from download_worker.pace.orders import ORDERS_NAME, read_orders
@@ -28,6 +28,7 @@ SLICE_SECONDS = 0.01
 MAX_UNWRITTEN = 1_000
 
 Stamp = tuple[int, int, int] | None
+_UNREAD: Stamp = (-1, -1, -1)
 
 
 class Hearing:
@@ -56,6 +57,9 @@ class Hearing:
     def _hear_file(self) -> None:
         try:
             limits = load(self._home).limits
+        except TryLater:
+            self._file_stamp = _UNREAD  # without a descriptor; the next look reads it
+            return
         except Trouble as trouble:
             logger.warning("{}; the limits stay as they were until the file is right again", trouble.message)
             return
@@ -66,6 +70,8 @@ class Hearing:
     def _hear_orders(self) -> None:
         try:
             self._orders = read_orders(self._state)
+        except TryLater:
+            self._orders_stamp = _UNREAD
         except Trouble as trouble:
             logger.warning("{}; what was ordered before stays", trouble)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from download_worker import mounts as mounts_module
-from download_worker.clock import FakeClock
+from download_worker.clock import FakeClock, SystemClock
 from download_worker.database import open_engine, reading, writing
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.fetchers.http.buffers import Pool
@@ -26,8 +27,10 @@ from download_worker.jobs.persist_queue import PersistQueueBell
 from download_worker.jobs.queue_folder import QueueFolder
 from download_worker.leash import Leash
 from download_worker.mounts import Mounts
+from download_worker.pace.orders import ORDERS_NAME
+from download_worker.pace.shared import Hearing
 from download_worker.room import Identity, Journal, Room, Stretch, Version, entered
-from download_worker.settings import Settings
+from download_worker.settings import Settings, load
 from download_worker.verifiers.rubric import model, prompt
 from download_worker.verifiers.rubric.judge import ModelRubric
 from download_worker.web.session import Web
@@ -204,6 +207,35 @@ def test_the_wait_for_a_ring_outlives_a_system_without_threads(
 
     monkeypatch.setattr(threading.Thread, "start", none)
     bell.wait(0.0)
+
+
+# What is read before anything else, or now and then
+
+
+def test_d8_a_worker_does_not_start_without_the_name_of_this_boot() -> None:
+    """It would take the leases of all others for those of another boot, and their jobs away from them."""
+    with descriptors.none_left(), pytest.raises(OSError, match="Too many open files"):
+        SystemClock()
+
+
+def test_d8_a_file_of_settings_that_cannot_be_opened_now_is_not_a_wrong_one(tmp_path: Path) -> None:
+    with descriptors.none_left(), pytest.raises(TryLater) as caught:
+        load(tmp_path)
+    assert later(caught.value)
+
+
+def test_d8_limits_that_could_not_be_read_are_read_the_next_time(tmp_path: Path) -> None:
+    hearing = Hearing(load(tmp_path))
+    now = FakeClock().now()
+    hearing.in_force(now)
+    (tmp_path / "comfy_doctor.toml").write_text('[limits]\nper_job = "1 MiB"\n')
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / ORDERS_NAME).write_text('{"total": 5000000.0}')
+    with descriptors.none_left():
+        before = hearing.in_force(now)
+    assert math.isinf(before.per_job) and math.isinf(before.total)
+    after = hearing.in_force(now)
+    assert (after.per_job, after.total) == (1024.0 * 1024, 5_000_000.0)
 
 
 # The rubric, the web
