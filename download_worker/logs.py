@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -28,13 +29,25 @@ MAX_TRACE_CHARS = 20_000
 
 
 def set_up(state: Path | None, redact: Redactor, *, level: str = "INFO", terminal: bool = True) -> None:
-    """Replace all sinks. `state` gets the file; without it there is none."""
+    """Replace all sinks. `state` gets the file; without it there is none.
+
+    A thread that dies tells it here, too, unless somebody else listens already: Python would print every exception on
+    its way, secrets and all.
+    """
     logger.remove()
     logger.configure(extra={"job_id": "-"}, patcher=_Scrubbed(redact))
     if terminal:
         logger.add(_to_terminal, level=level, format=_message_only, colorize=False)
     if state is not None:
         logger.add(_LogFile(state / LOG_NAME), level="DEBUG", format=_message_only, colorize=False)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _died
+
+
+def _died(told: threading.ExceptHookArgs) -> None:
+    name = "?" if told.thread is None else told.thread.name
+    if told.exc_value is not None and not isinstance(told.exc_value, SystemExit):
+        logger.opt(exception=told.exc_value).error("the thread {} died of a fault of ours", name)
 
 
 class _Scrubbed:

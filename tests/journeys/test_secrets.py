@@ -128,6 +128,42 @@ async def test_t22_five_canaries_are_silent_through_every_failure_of_every_host(
         assert canaries.found_in(content) == [], path
 
 
+CRASH = """
+import os, requests
+from requests.adapters import HTTPAdapter
+
+def send(self, request, **options):
+    if "Signature" not in request.url:
+        return true(self, request, **options)
+    said = f"Max retries exceeded with url: {request.url} (Caused by Bearer {os.environ['CIVITAI_API_TOKEN']})"
+    raise (RuntimeError if "fault" in request.url else requests.ConnectionError)(said)
+
+true, HTTPAdapter.send = HTTPAdapter.send, send
+"""
+
+
+@pytest.mark.slow
+def test_t22_a_worker_whose_requests_crash_with_all_that_they_hold_writes_none_of_it(house: House) -> None:
+    """Once as a library fails, once as a fault of ours does: with the signed address of a redirect, and a token."""
+    (house.folder / "crash").mkdir()
+    (house.folder / "crash/sitecustomize.py").write_text(CRASH)
+    env = {"PYTHONPATH": f"{house.folder / 'crash'}:{house.env['PYTHONPATH']}", "COMFY_DOCTOR_MAX_TRIES": "1"}
+    for name in ("library", "fault"):
+        url, data = house.publish(f"{SHELF}/{name}.safetensors")
+        signed = canaries.signed(house.hub.publish(f"/signed/{name}", data))
+        house.hub.behave(f"{SHELF}/{name}.safetensors", BEHAVIOURS["redirect"](to=signed))
+        house.submit(url)
+    heard = [house.drain("--verbose", env=env), house.cli("jobs", as_json=False, env=env)]
+    jobs = house.cli("jobs", env=env).jobs
+    heard += [house.cli("jobs", "show", job["job_id"], as_json=False, env=env) for job in jobs]
+    assert {job["status"] for job in jobs} == {"FAILED"}, jobs
+    log = (house.home / "state/download_worker.log").read_text()
+    assert "Traceback" in log and "?[secret]" in log and "Bearer [secret]" in log
+    for said in heard:
+        assert canaries.found_in(f"{said.stdout}{said.stderr}".encode()) == [], said
+    assert canaries.found_in(log.encode()) == []
+
+
 def _publish_twice(house: House, elsewhere: Hub, name: str) -> None:
     """A file that its host has itself, and one that it sends elsewhere for, to a signed address."""
     _, data = house.publish(f"{SHELF}/home-{name}.safetensors", sha256_header=True)

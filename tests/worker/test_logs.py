@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,24 @@ def test_t22_secrets_are_in_no_line_and_in_no_traceback(tmp_path: Path, capsys: 
     trace = lines(tmp_path)[-1]["trace"]
     assert "ValueError: could not use [secret]" in trace
     assert "test_logs.py" in trace
+
+
+def test_t22_a_thread_that_dies_tells_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    set_up(tmp_path, REDACT)
+
+    def die() -> None:
+        raise KeyError(SECRET)
+
+    thread = threading.Thread(target=die, name="job-1")
+    thread.start()
+    thread.join()
+    told = capsys.readouterr().err
+    assert SECRET not in told and "the thread job-1 died" in told
+    (line,) = lines(tmp_path)
+    assert line["level"] == "error" and "KeyError: '[secret]'" in line["trace"]
 
 
 def test_a_trace_keeps_its_end_and_is_bounded(tmp_path: Path) -> None:
