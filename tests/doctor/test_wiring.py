@@ -26,10 +26,14 @@ class Engine:
     def __init__(self, dies_of: Exception | None = None) -> None:
         self._dies_of = dies_of
         self._stopping = threading.Event()
-        self.ran = False
+        self.began = threading.Event()
+
+    @property
+    def ran(self) -> bool:
+        return self.began.is_set()
 
     def run(self) -> None:
-        self.ran = True
+        self.began.set()
         if self._dies_of:
             raise self._dies_of
         assert self._stopping.wait(10)
@@ -82,11 +86,14 @@ def test_a_worker_that_is_stopped_while_it_starts_does_not_begin(here: Desk, mon
 
 
 def test_a_worker_that_runs_is_stopped(here: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_in(monkeypatch, Engine())
+    engine = Engine()
+    put_in(monkeypatch, engine)
     workers = WorkerAtHand(here, 0o022)
     workers.make_sure_one_runs()
+    assert engine.began.wait(10)
     workers.stop()
     _joined(workers)
+    workers.make_sure_one_runs()  # it would say what the worker has died of
 
 
 def _joined(workers: WorkerAtHand) -> None:

@@ -1,6 +1,7 @@
 """Whose host an attempt's trouble was met at: the one that rests for it must be the one that failed."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,14 @@ def fetch(hub: Hub, tmp_path: Path) -> Fetch:
         room = Room(tmp_path / "staging" / "job" / "1")
         room.folder.mkdir(parents=True)
         fetcher = HttpFetcher(web, settings, pause_seconds=0.0)
-        with pytest.raises(Trouble) as caught:
-            fetcher.fetch(urls[0], urls[1:], wanted, room, Leash(), lambda head: None)
+        leash = Leash()
+        watchdog = threading.Timer(20.0, leash.pull)
+        watchdog.start()
+        try:
+            with pytest.raises(Trouble) as caught:
+                fetcher.fetch(urls[0], urls[1:], wanted, room, leash, lambda head: None)
+        finally:
+            watchdog.cancel()
         return caught.value
 
     return failing

@@ -92,7 +92,10 @@ UNWANTED = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_every_format_is_welcome_under_its_own_names(name: str) -> None:
-    inspect_head(name)(GOOD[name])
+    inspect = inspect_head(name)
+    inspect(GOOD[name])
+    with pytest.raises(GiveUp):
+        inspect(b"<!DOCTYPE html><html>" + bytes(4096))
 
 
 def test_every_model_extension_has_its_contents() -> None:
@@ -154,7 +157,11 @@ def test_a_message_says_what_was_found_and_hides_what_a_terminal_would_obey() ->
 
 
 def test_too_few_bytes_are_no_reason_yet() -> None:
-    inspect_head("model.safetensors")(b"<html>")
+    inspect = inspect_head("model.safetensors")
+    inspect(b"<html>")
+    with pytest.raises(GiveUp) as caught:
+        inspect(b"<html>" + bytes(100))
+    assert caught.value.code is Code.HTML
 
 
 def test_the_file_on_the_disk_is_looked_at_again(tmp_path: Path) -> None:

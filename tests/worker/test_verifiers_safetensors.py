@@ -238,10 +238,11 @@ def test_other_formats_are_said_to_be_unexamined(tmp_path: Path) -> None:
 @given(st.binary(max_size=300))
 def test_t6_any_bytes_are_a_header_or_broken_and_nothing_else(raw: bytes) -> None:
     try:
-        header_length(raw, len(raw))
-        parse_header(raw, 8 + len(raw))
-    except Broken:
-        pass
+        length, header = header_length(raw, len(raw)), parse_header(raw, 8 + len(raw))
+    except Broken as broken:
+        assert str(broken)
+    else:
+        assert 0 < length <= len(raw) - 8 and header.tensors
 
 
 @given(st.integers(min_value=0, max_value=399), st.integers(min_value=1, max_value=255))
