@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from download_worker.errors import BadRequest, Code, LostClaim
 from download_worker.jobs.job import Claim, Job, JobId, Lease, ModelInfo, Progress, Status, WorkerId
 from download_worker.jobs.moves import Move
 
@@ -183,6 +184,21 @@ def order_for(owned: bool, cancel: bool, paused: bool) -> Order:
     if cancel:
         return Order.CANCEL
     return Order.PAUSE if paused else Order.GO_ON
+
+
+def check_owner(job: Job, claim: Claim) -> None:
+    """Raises LostClaim when the claim is not the latest."""
+    if (job.worker, job.attempts) != (claim.worker, claim.attempts):
+        raise LostClaim(claim)
+
+
+def unknown_job(job_id: str) -> BadRequest:
+    return BadRequest(Code.UNKNOWN_JOB, f"there is no job {job_id[:40]!a}")
+
+
+def target_taken(job_id: str) -> BadRequest:
+    """Of two jobs with one target only one may be live."""
+    return BadRequest(Code.WRONG_MOMENT, f"another job for the same file is live already, so job {job_id} cannot be")
 
 
 def hosts_of(info: ModelInfo) -> tuple[str, ...]:

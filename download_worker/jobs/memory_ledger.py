@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from download_worker.clock import iso
-from download_worker.errors import BadRequest, Code, LostClaim
+from download_worker.errors import BadRequest
 from download_worker.jobs import moves
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import (
@@ -22,9 +22,12 @@ from download_worker.jobs.ledger import (
     Pieces,
     Question,
     Waiting,
+    check_owner,
     hosts_asked_by,
     is_barred,
     order_for,
+    target_taken,
+    unknown_job,
 )
 from download_worker.jobs.moves import MAX_WAIT, Move
 
@@ -59,8 +62,7 @@ class MemoryLedger:
     def change(self, claim: Claim, move: Move) -> Job:
         with self._lock:
             job = self._find(claim.job_id)
-            if job.worker != claim.worker or job.attempts != claim.attempts:
-                raise LostClaim(claim)
+            check_owner(job, claim)
             return self._replace(move(job))
 
     def amend(self, job_id: JobId, move: Move) -> Job:
@@ -168,8 +170,7 @@ class MemoryLedger:
         before = self._find(job_id)
         after = move(before)
         if after.live and not before.live and self._live_for(after) is not None:
-            message = f"another job for the same file is live already, so job {job_id} cannot be"
-            raise BadRequest(Code.WRONG_MOMENT, message)
+            raise target_taken(job_id)
         return self._replace(after)
 
     def _find(self, job_id: JobId) -> Job:
@@ -177,7 +178,7 @@ class MemoryLedger:
             return self._jobs[job_id]
         begins = [job for name, job in self._jobs.items() if len(job_id) >= 4 and name.startswith(job_id)]
         if len(begins) != 1:
-            raise BadRequest(Code.UNKNOWN_JOB, f"there is no job {job_id[:40]!a}")
+            raise unknown_job(job_id)
         return begins[0]
 
     def _replace(self, job: Job) -> Job:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from download_worker.anchor import Anchor
 from download_worker.clock import iso
 from download_worker.database import BUSY_TIMEOUT_SECONDS, file_of, reading, snapshot, writing
-from download_worker.errors import BadRequest, Code, LostClaim, TryLater
+from download_worker.errors import BadRequest, Code, TryLater
 from download_worker.jobs import moves, statements
 from download_worker.jobs.job import LIVE as LIVE_STATUSES
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
@@ -32,7 +32,10 @@ from download_worker.jobs.ledger import (
     Question,
     Waiting,
     are_barred,
+    check_owner,
     order_for,
+    target_taken,
+    unknown_job,
 )
 from download_worker.jobs.moves import MAX_WAIT, Move
 from download_worker.jobs.rows import changes_of, fail_damaged, job_of, progress_of, read_jobs, row_of, tally, whole_job
@@ -104,8 +107,7 @@ class SqlLedger:
     def change(self, claim: Claim, move: Move) -> Job:
         with self._writing() as connection:
             job = _find(connection, claim.job_id)
-            if job.worker != claim.worker or job.attempts != claim.attempts:
-                raise LostClaim(claim)
+            check_owner(job, claim)
             return _replace(connection, job, move(job))
 
     def amend(self, job_id: JobId, move: Move) -> Job:
@@ -114,8 +116,7 @@ class SqlLedger:
                 job = _find(connection, job_id)
                 return _replace(connection, job, move(job))
         except IntegrityError as error:
-            message = f"another job for the same file is live already, so job {job_id} cannot be"
-            raise BadRequest(Code.WRONG_MOMENT, message) from error
+            raise target_taken(job_id) from error
 
     def amend_all(self, job_ids: Sequence[JobId], move: Move) -> Sequence[Job]:
         try:
@@ -354,7 +355,7 @@ def _found(connection: Connection, job_id: JobId) -> Job:
         rows = connection.execute(select(*JOB_FIELDS).where(begins).limit(2).with_for_update()).all()
         row = rows[0] if len(rows) == 1 else None
     if row is None:
-        raise BadRequest(Code.UNKNOWN_JOB, f"there is no job {job_id[:40]!a}")
+        raise unknown_job(job_id)
     return job_of(row)
 
 
