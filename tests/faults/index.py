@@ -76,11 +76,15 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_n12_a_configured_dead_proxy_is_obeyed_and_named",
         "test_n12_a_configured_proxy_gets_the_question",
         "test_n12_a_dead_proxy_is_for_later_and_its_login_is_told_to_nobody",
+        "test_n12_ambient_proxies_and_netrc_are_ignored",
+        "test_n12_netrc_is_used_only_when_configured_and_only_over_https",
+        "test_n12_the_loopback_needs_no_proxy_unless_the_user_says_so",
     ),
     "N13": (
         "test_n13_a_dead_address_costs_a_moment_and_no_timeout",
         "test_n13_a_family_that_this_machine_does_not_know_is_passed_over",
         "test_n13_an_address_that_refuses_costs_nothing",
+        "test_t18_one_private_address_among_public_ones_is_enough_to_refuse",
     ),
     "N14": (
         "test_n14_a_lane_that_stalls_or_crawls_is_taken_over_by_the_others",
@@ -148,6 +152,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "H13": (
         "test_h13_a_body_shorter_than_the_head_is_shown_too",
         "test_h13_a_page_of_another_size_is_called_a_page",
+        "test_h13_the_head_is_shown_before_anything_beyond_it_is_written",
+        "test_h13_what_is_refused_leaves_nothing_behind_and_is_not_read_on",
         "test_h13_a_web_page_instead_of_a_model_is_refused_with_the_next_step",
     ),
     "H14": (
@@ -162,6 +168,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "H16": (
         "test_h16_a_busy_host_is_given_the_time_it_asks_for",
+        "test_h16_retry_after_is_obeyed_up_to_a_cap_and_garbage_is_nothing",
         "test_h16_a_host_that_becomes_busy_on_the_way_is_obeyed_and_the_bytes_are_kept",
         "test_h16_when_a_host_asks_for_time_all_its_jobs_wait_and_none_loses_a_try",
     ),
@@ -216,7 +223,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "H28": (
         "test_h28_a_flipped_bit_is_reported_by_the_digest_of_the_very_bytes",
         "test_show_4_a_host_that_lies_is_blamed_and_only_its_bytes_come_again",
-        "test_h28_a_source_that_is_away_is_asked_last",
+        "test_h28_after_a_wrong_file_the_next_source_is_tried_once",
+        "test_h28_another_digest_is_refused_with_both_digests_and_sent_elsewhere",
     ),
     "H29": (
         "test_h29_a_connection_with_bytes_after_the_end_is_never_used_again",
@@ -228,6 +236,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_d1_a_file_that_does_not_fit_for_now_is_asked_for_nowhere",
         "test_d1_a_file_that_is_too_large_for_now_comes_when_there_is_room_and_others_before_it",
         "test_d1_a_full_disk_burns_no_try",
+        "test_d1_a_volume_that_refuses_a_byte_is_shut_for_all_its_jobs_until_there_is_room",
     ),
     "D2": (
         "test_d2_a_full_disk_costs_the_ring_and_nothing_else",
@@ -253,6 +262,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "test_d6_a_file_that_cannot_be_read_is_the_workers_to_explain",
         "test_d6_a_file_that_we_may_not_read_is_named",
         "test_d6_a_folder_that_we_may_not_write_is_named_with_what_it_needs",
+        "test_d6_a_proven_file_that_may_not_be_put_in_place_is_kept_for_the_retry",
     ),
     "D7": (
         "test_d1_d4_d6_d7_d8_what_a_disk_says_is_translated_and_names_the_path",

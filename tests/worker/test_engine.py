@@ -566,7 +566,10 @@ def test_d2_a_full_ledger_stops_no_worker(bench: Bench, monkeypatch: pytest.Monk
     with bench.running(monkeypatch):
         job = bench.hand_in()
         bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
-    assert not (bench.home / "state" / "ballast").exists()
+        assert not bench.ballast.path.exists()
+        bench.clock.advance(local.BALLAST_BACK_SECONDS)
+        bench.bell.wake()
+        bench.wait_until(bench.ballast.path.exists)  # for the next time
 
 
 def test_an_answer_is_heard_while_its_download_still_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -330,6 +330,7 @@ def test_d1_a_full_disk_burns_no_try(make_shop: Callable[..., Workshop], tmp_pat
     hand_in(shop, tmp_path)
     job = walk(shop)
     assert (job.status, job.tries, job.attempts) == (Status.PENDING, 0, 1)
+    assert shop.volumes.shut_folders() == {str(job.target.parent)}, "and no other job is claimed for that volume"
 
 
 @pytest.mark.parametrize("max_tries", [1, 3])
@@ -345,6 +346,23 @@ def test_d8_a_machine_that_is_short_of_something_burns_no_try_however_often(
         assert (job.status, job.tries, job.attempts) == (Status.PENDING, 0, number)
         assert job.not_before is not None and job.not_before > iso(clock.now()), "it is no busy loop"
         clock.advance(100)
+
+
+def test_d6_a_proven_file_that_may_not_be_put_in_place_is_kept_for_the_retry(
+    make_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    class Forbidden(ModelFileInstaller):
+        def install(self, job: Job, file: Fetched, leash: Leash) -> Installed:
+            raise GiveUp(Code.PERMISSION, "not allowed")
+
+    fetcher = Sources(one=GOOD)
+    shop = make_shop(fetcher)
+    hand_in(shop, tmp_path)
+    job = walk(replace(shop, installer=Forbidden(0o022)))
+    assert (job.status, job.result.code) == (Status.FAILED, Code.PERMISSION)
+    shop.ledger.amend(job.job_id, moves.retried(job.added_at))
+    assert walk(shop).status is Status.SUCCESS
+    assert len(fetcher.asked) == 1, "nobody was asked for it again"
 
 
 def test_l1_a_silent_model_holds_the_job_in_verifying_and_costs_no_second_download(
@@ -511,7 +529,7 @@ def test_n11_a_job_whose_hosts_are_all_away_waits_for_the_first_probe_of_them(
     assert job.not_before == "2026-01-01T00:00:01.000Z"
 
 
-def test_h28_a_source_that_is_away_is_asked_last(
+def test_n11_a_source_that_is_away_is_asked_last(
     make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
 ) -> None:
     fetcher = Sources(one=GOOD, two=GOOD)
