@@ -36,6 +36,10 @@ def test_where_our_own_limit_holds_the_line_back_one_connection_stays_alone() ->
     assert fetched(Line(total=100 * MIB, throttle=10 * MIB), GIB // 4).most_lanes == 1
 
 
+def test_what_is_fast_enough_is_not_tried_at_all() -> None:
+    assert fetched(Line(total=GIB, lane_speed=lambda lane, now: 0.65 * GIB), 10 * GIB).connects == 1
+
+
 def test_over_tls_two_connections_are_found_to_be_enough() -> None:
     outcome = fetched(TLS, 10 * GIB)
     assert outcome.lanes_at(0.3) == 2

@@ -1,8 +1,8 @@
 """How many connections one file should have: found by trying more, measuring, and going back where it was for nothing.
 
 A trial doubles the lanes or more, or takes a quarter of them away, and compares the bytes per second of all with those
-before. No more are tried while the lanes wait for ourselves (a free buffer, the bandwidth limit), and nothing near the
-end. Pure: all time is in the samples.
+before. No more are tried while the lanes wait for ourselves (a free buffer, the bandwidth limit) or soon would, and
+nothing near the end. Pure: all time is in the samples.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ MAX_REST_SECONDS = 200.0
 
 EASY_BYTES_PER_SECOND = 100 * 1024 * 1024
 """What is slower costs this machine next to nothing: the first trial is of four times the lanes instead of twice."""
+ENOUGH_BYTES_PER_SECOND = 600 * 1024 * 1024
+"""Half of what one core digests: what is faster waits for ourselves soon, and a trial costs more than it can bring."""
 GAIN = 1.15
 """Further lanes are kept for this."""
 CLEAR_SHARE = 0.5
@@ -141,7 +143,8 @@ class Tuner:
 
     def _try_more(self, sample: Sample, epoch: _Epoch, factor: int) -> None:
         more = min(factor * self._lanes, self._affordable(sample))
-        if more > self._lanes and not epoch.is_ours and not _is_near_end(sample, epoch):
+        is_enough = epoch.is_ours or epoch.bytes_per_second > ENOUGH_BYTES_PER_SECOND
+        if more > self._lanes and not is_enough and not _is_near_end(sample, epoch):
             self._change(more, sample, _Level(self._lanes, epoch.bytes_per_second))
 
     def _judge_more(self, sample: Sample, epoch: _Epoch, before: _Level) -> None:
