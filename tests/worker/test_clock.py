@@ -25,6 +25,13 @@ def test_c1_the_steady_clock_never_goes_back_and_knows_its_boot() -> None:
     assert {reading.boot_id for reading in readings} == {SystemClock().steady().boot_id}
 
 
+def test_c4_the_steady_clock_is_the_one_that_goes_on_in_a_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLOCK_BOOTTIME counts it, CLOCK_MONOTONIC does not (clock_gettime(2))."""
+    monkeypatch.setattr("time.CLOCK_BOOTTIME", 7, raising=False)
+    monkeypatch.setattr("time.clock_gettime", {7: 4200.0}.__getitem__, raising=False)
+    assert SystemClock().steady().seconds == 4200.0
+
+
 def test_where_boots_have_no_name_the_clock_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(self: Path, **_: object) -> str:
         raise FileNotFoundError(self)

@@ -215,6 +215,18 @@ def test_the_look_itself_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "models" / "loras").iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_d9_a_look_takes_no_for_an_answer_although_bytes_are_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    assert Disks().takes_bytes(tmp_path)
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    assert not Disks().takes_bytes(tmp_path)
+
+
 # volumes that are gone
 
 
