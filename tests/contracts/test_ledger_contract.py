@@ -277,6 +277,16 @@ def test_an_illegal_move_changes_nothing(ledger: Ledger, clock: FakeClock) -> No
     assert ledger.get(job.job_id) == done
 
 
+def test_c3_jobs_take_their_turn_as_they_came_whatever_the_wall_said(ledger: Ledger, clock: FakeClock) -> None:
+    """Between the two the clock was set back, or summer time ended where somebody keeps local time."""
+    first = make_job(info=make_info("a.safetensors"), added_at=iso(clock.now()))
+    clock.advance(-3600)
+    second = make_job(info=make_info("b.safetensors"), added_at=iso(clock.now()))
+    ledger.add(first), ledger.add(second)
+    assert [job.job_id for job in ledger.jobs()] == [first.job_id, second.job_id]
+    assert claimed(ledger, clock).job_id == first.job_id
+
+
 def test_a_heartbeat_renews_the_lease_notes_progress_and_hears_orders(ledger: Ledger, clock: FakeClock) -> None:
     for _ in range(4):
         ledger.add(make_job())

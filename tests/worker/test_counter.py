@@ -170,7 +170,7 @@ def test_d14_a_file_in_place_with_the_right_digest_is_answered_without_work(hous
 def test_d15_the_disk_is_asked_and_not_the_ledger(house: House) -> None:
     info = make_info("x.pt", sha256=DIGEST)
     path = house.place(info)
-    house.submit(info)
+    assert house.submit(info).status is Status.SUCCESS
     path.write_bytes(b"flipped")
     assert house.submit(info).status is Status.PENDING, "the bytes have changed"
     house.fail_next()

@@ -365,6 +365,15 @@ def test_d6_a_proven_file_that_may_not_be_put_in_place_is_kept_for_the_retry(
     assert len(fetcher.asked) == 1, "nobody was asked for it again"
 
 
+def test_c2_no_wait_is_longer_than_the_longest_that_the_ledger_believes(
+    make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
+) -> None:
+    busy = TryLater(Code.BUSY_HOST, "429", retry_after_seconds=1e6)
+    shop = replace(make_shop(Sources(one=busy)), hosts=Hosts(clock))
+    hand_in(shop, tmp_path)
+    assert walk(shop).not_before == iso(clock.now() + shop.settings.longest_wait)
+
+
 def test_l1_a_silent_model_holds_the_job_in_verifying_and_costs_no_second_download(
     make_shop: Callable[..., Workshop], tmp_path: Path, clock: FakeClock
 ) -> None:

@@ -27,6 +27,8 @@ from download_worker.jobs.moves import MAX_WAIT
 from download_worker.jobs.rows import row_of, tally
 from download_worker.jobs.sql_ledger import SqlLedger
 from download_worker.jobs.tables import jobs as jobs_table
+from download_worker.settings import Settings
+from download_worker.wiring import ledger_of
 from tests.jobs import make_info, make_job
 
 WORKER = WorkerId("worker-1-aaaaaaaaaaaa")
@@ -228,6 +230,18 @@ def test_c1_in_a_ledger_that_knows_the_longest_wait_a_step_of_the_clock_costs_no
     assert ledger.claim(WORKER, LEASE, clock.now()) is None
     clock.wall -= timedelta(hours=20)
     assert ledger.claim(WORKER, LEASE, clock.now()) is not None
+
+
+def test_c2_the_workers_ledger_knows_the_longest_wait_of_its_settings(tmp_path: Path) -> None:
+    settings, clock = Settings(home=tmp_path, backoff_cap_seconds=3600), FakeClock()
+    with ledger_of(settings) as ledger:
+        ledger.add(make_job())
+        job = ledger.claim(WORKER, LEASE, clock.now())
+        assert job is not None
+        ledger.change(job.claim, moves.put_off(clock.now() + settings.longest_wait, "later", "t"))
+        assert ledger.claim(WORKER, LEASE, clock.now()) is None
+        clock.advance(-1)
+        assert ledger.claim(WORKER, LEASE, clock.now()) is not None
 
 
 def spoil(engine: Engine, job: Job, column: str, value: str) -> None:
