@@ -23,13 +23,11 @@ from download_worker.web.origins import parse_url
 from download_worker.web.proxies import parse_proxy, spares
 from download_worker.web.session import Answer, Web
 from tests import canaries
-from tests.hub import Hub, SizedPattern
-from tests.hub.certificates import AUTHORITY, KEY, trusting
-from tests.worker.test_web_tls import CERTIFICATES
+from tests.hub import Hub, SizedPattern, certificates
 
 DATA = SizedPattern(300_000)
 NEEDS_PYSOCKS = pytest.mark.skipif(importlib.util.find_spec("socks") is None, reason="PySocks is not installed")
-CONTEXT = trusting(AUTHORITY)
+CONTEXT = certificates.trusting()
 
 
 class ProxyStub:
@@ -140,18 +138,10 @@ def hub() -> Iterator[Hub]:
         yield host
 
 
-def context_of(tmp_path: Path, name: str) -> ssl.SSLContext:
-    chain = tmp_path / f"{name}.pem"
-    chain.write_text(KEY + CERTIFICATES[name])
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    return context
-
-
 @pytest.fixture
-def secure_hub(tmp_path: Path) -> Iterator[Hub]:
+def secure_hub() -> Iterator[Hub]:
     """Its certificate is for elsewhere.example, so that a proxy is the way to it."""
-    with Hub(ssl_context=context_of(tmp_path, "wrong host")) as host:
+    with Hub(ssl_context=certificates.serving("wrong host")) as host:
         host.publish("/m.bin", DATA)
         yield host
 
@@ -209,11 +199,11 @@ def test_n12_a_proxy_is_asked_for_plain_http_with_its_login(hub: Hub, proxy_to: 
 
 @pytest.mark.parametrize("kind", ["http", "https", "socks5h", "socks5"])
 def test_n12_a_proxy_leads_to_https_and_the_host_never_sees_its_login(
-    secure_hub: Hub, proxy_to: MakeProxy, tmp_path: Path, kind: str
+    secure_hub: Hub, proxy_to: MakeProxy, kind: str
 ) -> None:
     if kind.startswith("socks"):
         pytest.importorskip("socks")
-    tls = context_of(tmp_path, "good") if kind == "https" else None
+    tls = certificates.serving() if kind == "https" else None
     proxy = proxy_to(secure_hub, login=f"me:{canaries.PROXY_PASSWORD}", tls=tls)
     resolve = (lambda host, port: [Place(socket.AF_INET, ("127.0.0.1", port))]) if kind == "socks5" else local
     client = web(
@@ -349,10 +339,8 @@ def test_n12_a_wrong_login_is_for_later_and_points_to_the_proxy(
     assert "proxy" in trouble.message and "password" in trouble.hint and canaries.WORD not in str(trouble)
 
 
-def test_n12_a_proxy_with_a_bad_certificate_is_not_believed(
-    secure_hub: Hub, proxy_to: MakeProxy, tmp_path: Path
-) -> None:
-    proxy = proxy_to(secure_hub, tls=context_of(tmp_path, "wrong host"))
+def test_n12_a_proxy_with_a_bad_certificate_is_not_believed(secure_hub: Hub, proxy_to: MakeProxy) -> None:
+    proxy = proxy_to(secure_hub, tls=certificates.serving("wrong host"))
     trouble = trouble_of(web(f"https://127.0.0.1:{proxy.port}"), "https://elsewhere.example/m.bin")
     assert isinstance(trouble, TryLater) and "proxy" in trouble.message
     assert proxy.asked == []

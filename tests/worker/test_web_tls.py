@@ -1,7 +1,4 @@
-"""Certificates are always verified, and nothing leads from https back to http. A hub with TLS on the loopback.
-
-The certificates belong to nobody, as in `hub/certificates.py`, whose key they have; one was valid only for a day.
-"""
+"""Certificates are always verified, and nothing leads from https back to http. A hub with TLS on the loopback."""
 
 import socket
 import threading
@@ -20,54 +17,10 @@ from download_worker.web.trust import trusting, trusting_the_usual
 from tests import canaries
 from tests.hub import BEHAVIOURS, Hub, SizedPattern, certificates
 from tests.hub.behaviours import redirect, stall_mid
-from tests.hub.certificates import AUTHORITY, CERTIFICATE, KEY
+from tests.hub.certificates import AUTHORITY, KEY, NOT_YET_VALID
 
 DATA = SizedPattern(100_000)
 TOKEN = canaries.HF
-
-# Signed by itself, so it is trusted where it is named; valid from 2110 on.
-NOT_YET_VALID = """
------BEGIN CERTIFICATE-----
-MIIBeTCCAR6gAwIBAgIUCRoxyEAGB/adqikIugHGIYGySSEwCgYIKoZIzj0EAwIw
-EjEQMA4GA1UEAwwHbm90IHlldDAiGA8yMTEwMDEwMTAwMDAwMFoYDzIxMjAwMTAx
-MDAwMDAwWjASMRAwDgYDVQQDDAdub3QgeWV0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
-AQcDQgAEShiuCzafu/KzAP+Fx6lQE8WYxAjr417GIAnRXZoNU3NRDpl1ni3ZKTkM
-GvP87lerbTQqjx0M73sFDFsSklqcBaNOMEwwGgYDVR0RBBMwEYcEfwAAAYIJbG9j
-YWxob3N0MA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFP+0inhIQqGSLyEBd4Kz
-r70/L1iqMAoGCCqGSM49BAMCA0kAMEYCIQD0Riw39Lh0Kx5tNWbVHzdVgtFOlXAv
-zL/OWgVtJDH4ygIhAK547AVnsZoRhwzC+o6lhqMhtsHpJL0Uy/oExMSGfhJL
------END CERTIFICATE-----
-"""
-CERTIFICATES = {
-    "good": CERTIFICATE,
-    "wrong host": """
------BEGIN CERTIFICATE-----
-MIIBlDCCATqgAwIBAgIUAgG3ZJvTFKdDE7UtgyN55435MDYwCgYIKoZIzj0EAwIw
-IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMCAXDTIwMDEwMTAwMDAw
-MFoYDzIxMjAwMTAxMDAwMDAwWjAQMQ4wDAYDVQQDDAV3cm9uZzBZMBMGByqGSM49
-AgEGCCqGSM49AwEHA0IABEoYrgs2n7vyswD/hcepUBPFmMQI6+NexiAJ0V2aDVNz
-UQ6ZdZ4t2Sk5DBrz/O5Xq200Ko8dDO97BQxbEpJanAWjYDBeMBwGA1UdEQQVMBOC
-EWVsc2V3aGVyZS5leGFtcGxlMB8GA1UdIwQYMBaAFHSqiO90BYaC1hNGo1bhaiuG
-mGX1MB0GA1UdDgQWBBT/tIp4SEKhki8hAXeCs6+9Py9YqjAKBggqhkjOPQQDAgNI
-ADBFAiBTTti0g12BdtEJ04YvhvTopPpv/2UH1iEOKjLEKhvYrAIhAM4oz2MjC2YZ
-rpXgUL/SXgJGyv+0WBNBlPghTiUaprAc
------END CERTIFICATE-----
-""",
-    "expired": """
------BEGIN CERTIFICATE-----
-MIIBkTCCATigAwIBAgIUShI/RqTN8kc2yN5ejF//1SbRbHAwCgYIKoZIzj0EAwIw
-IDEeMBwGA1UEAwwVY29tZnktZG9jdG9yIHRlc3RzIENBMB4XDTIwMDEwMTAwMDAw
-MFoXDTIwMDEwMjAwMDAwMFowEjEQMA4GA1UEAwwHZXhwaXJlZDBZMBMGByqGSM49
-AgEGCCqGSM49AwEHA0IABEoYrgs2n7vyswD/hcepUBPFmMQI6+NexiAJ0V2aDVNz
-UQ6ZdZ4t2Sk5DBrz/O5Xq200Ko8dDO97BQxbEpJanAWjXjBcMBoGA1UdEQQTMBGH
-BH8AAAGCCWxvY2FsaG9zdDAfBgNVHSMEGDAWgBR0qojvdAWGgtYTRqNW4Worhphl
-9TAdBgNVHQ4EFgQU/7SKeEhCoZIvIQF3grOvvT8vWKowCgYIKoZIzj0EAwIDRwAw
-RAIgDlmWFbneTCJV0E55qV1vSyq5UD0FZsy7MT5eFq72ma4CIFOL7vUi+711kZDr
-QPKi2e8CUAzY6if+X9MjGLIJcrFk
------END CERTIFICATE-----
-""",
-    "not yet valid": NOT_YET_VALID,
-}
 
 ServedWith = Callable[[str], Hub]
 
@@ -77,7 +30,7 @@ def served_with() -> Iterator[ServedWith]:
     hubs: list[Hub] = []
 
     def serve(name: str) -> Hub:
-        hubs.append(Hub(ssl_context=certificates.serving(CERTIFICATES[name])))
+        hubs.append(Hub(ssl_context=certificates.serving(name)))
         return hubs[-1]
 
     yield serve
