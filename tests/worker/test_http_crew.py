@@ -68,7 +68,11 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with Hub() as one, Hub() as two, Hub() as three:
-        yield Bench(tmp_path, (one, two, three))
+        bench = Bench(tmp_path, (one, two, three))
+        watchdog = threading.Timer(30.0, bench.leash.pull)  # an attempt without an end is a failure, not a hang
+        watchdog.start()
+        yield bench
+        watchdog.cancel()
 
 
 # --- one source, several connections ----------------------------------------------------------------------------------
