@@ -97,6 +97,7 @@ def test_nobody_there_is_silence() -> None:
     assert isinstance(found, Silence) and url in found.why
 
 
+@pytest.mark.slow
 def test_an_address_without_a_scheme_is_understood_and_one_that_is_none_is_silence() -> None:
     with ComfyUI("0.3.64") as comfyui:
         bare = comfyui.url.removeprefix("http://") + "/"

@@ -103,6 +103,7 @@ def test_when_nothing_can_be_had_it_says_why_and_ends_with_1(house: House) -> No
     assert "HTML page" in items["page.safetensors"]["why"], "known by its head, before anything is fetched"
 
 
+@pytest.mark.slow
 def test_without_a_word_of_consent_nothing_is_done(house: House) -> None:
     published(house, "checkpoints/good.safetensors")
     said = house.cli("fix", saved(house, wanting("good.safetensors")), as_json=False)

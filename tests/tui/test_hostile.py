@@ -53,6 +53,7 @@ async def test_t28_a_hostile_name_in_the_cancel_question_is_text() -> None:
             await on.pilot.press("n")
 
 
+@pytest.mark.slow
 async def test_t28_a_click_on_a_name_that_looks_like_an_action_only_selects() -> None:
     async with stage(hostile_jobs(), size=(160, 45)) as on:
         row = next(index for index, row in enumerate(on.table.rows) if row.name.startswith("[@click"))
@@ -66,6 +67,7 @@ def _together(text: str) -> str:
     return "".join(text.split())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a pseudo-terminal")
 def test_t27_a_real_terminal_receives_no_sequence_of_a_name() -> None:
     """The whole way: the program in a pseudo-terminal, and the bytes it writes."""

@@ -74,6 +74,7 @@ def test_h16_where_the_mirrors_redirect_led_is_said_too(fetch: Fetch, hub: Hub) 
     assert (trouble.code, trouble.host, trouble.beyond) == (Code.BUSY_HOST, "b.test", True)
 
 
+@pytest.mark.slow
 def test_n8_a_mirror_that_is_too_slow_is_named_too(fetch: Fetch) -> None:
     slow = BEHAVIOURS["drip"](bytes_per_second=10.0)
     trouble = fetch(DIES, slow, min_bytes_per_second=100_000, min_speed_window_seconds=1.0)

@@ -177,6 +177,7 @@ def outage_of_ten_minutes(stage: Stage, jobs: int) -> None:
     assert {job.status for job in stage.ledger.jobs(Question(limit=10_000))} == {Status.SUCCESS}
 
 
+@pytest.mark.slow
 def test_n11_ten_minutes_without_a_network_cost_no_job_a_try_and_all_go_on_at_once(stage: Stage) -> None:
     outage_of_ten_minutes(stage, 20)
 

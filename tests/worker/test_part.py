@@ -778,6 +778,7 @@ def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buffers, "VIEWS_AT_RISK", 4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_calls")
 @with_and_without_threads
 def test_d1_d4_d5_d7_d8_d9_whatever_call_fails_nothing_wrong_is_durable_and_the_next_attempt_ends_well(

@@ -200,6 +200,7 @@ bell.close()
 """
 
 
+@pytest.mark.slow
 def test_q1_processes_that_drain_one_queue_hear_every_job_and_nothing_raises(make_bell: MakeBell, folder: Path) -> None:
     bell = make_bell()
     jobs = {bell_job.job_id for bell_job in (make_job() for _ in range(120)) if bell.ring(bell_job)}
@@ -331,6 +332,7 @@ def test_q4_a_commit_that_shows_only_after_its_event_is_noticed_all_the_same(mak
     assert heard_ids(bell) == ["late"]
 
 
+@pytest.mark.slow
 def test_q4_waiting_costs_no_processor_time(make_bell: MakeBell) -> None:
     bell = make_bell()
     bell.wait(LONG_SECONDS)

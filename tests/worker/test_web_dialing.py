@@ -392,6 +392,7 @@ def test_a_pulled_leash_cuts_a_connect() -> None:
         puller.join()
 
 
+@pytest.mark.slow
 def test_a_race_leaves_no_socket_and_no_thread_behind(hub: Hub) -> None:
     with black_hole() as dead:
         for places in (at(dead, hub.port), at(dead), at(closed_port(), hub.port)):
