@@ -76,6 +76,7 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "outage", [pytest.param(each, marks=SLOW if each in MORE_OF_A_KIND else ()) for each in OUTAGES]
 )

@@ -569,6 +569,7 @@ def test_the_recorded_downloads_are_those_of_the_stand_in() -> None:
     assert refused == {(said.status, json.dumps(said.body)) for said, _, _ in DOWNLOADS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "code", "words"), DOWNLOADS, ids=[words for _, _, words in DOWNLOADS])
 def test_a_refused_download_ends_in_its_own_word(host: Civitai, said: Said, code: Code, words: str) -> None:
     host.script["/api/download/models/70"] = said

@@ -14,6 +14,8 @@ from download_worker.jobs.job import Status
 
 from .house import House
 
+pytestmark = pytest.mark.slow  # real screens and processes
+
 URL = "https://models.example/x.safetensors"
 LORA = ("--type", "loras")
 

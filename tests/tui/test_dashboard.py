@@ -9,6 +9,8 @@ from download_worker.jobs.job import Status
 from tests.tui.samples import evening, history, progress
 from tests.tui.stage import by_name, notes, stage
 
+pytestmark = pytest.mark.slow  # real screens and processes
+
 NARROW, WIDE = (80, 24), (160, 45)
 
 

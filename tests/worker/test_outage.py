@@ -286,6 +286,7 @@ def test_a_probe_that_finds_no_such_file_ends_the_outage_for_the_others(stage: S
     assert stage.ledger.counts()[Status.FAILED] == 3
 
 
+@pytest.mark.slow
 def test_d1_a_full_volume_keeps_its_jobs_waiting_and_they_go_on_by_themselves(stage: Stage) -> None:
     stage.free_bytes = 0
     jobs = stage.hand_in(5, size=4)

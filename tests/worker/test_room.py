@@ -434,6 +434,7 @@ def quick_collection() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_collection")
 @pytest.mark.parametrize("former", ["dead", "stopped"])
 def test_p2_a_crash_at_any_step_of_a_takeover_loses_nothing(staging: Path, former: str) -> None:
@@ -465,6 +466,7 @@ def test_p2_a_crash_at_any_step_of_a_takeover_loses_nothing(staging: Path, forme
     assert steps >= (6 if former == "dead" else 12), "every step was tried"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
 @pytest.mark.parametrize("former", ["dead", "stopped"])
 def test_d1_d4_a_disk_that_fails_in_a_takeover_is_told_and_nothing_is_lost(

@@ -138,6 +138,7 @@ def _lines(url: str, secret: str) -> dict[str, Exception]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", _lines("", ""))
 @pytest.mark.parametrize("token", TOKENS)
 def test_t22_a_crash_that_names_token_and_signature_is_written_down_without_them(
