@@ -51,6 +51,13 @@ class Idle:
             self._parked = [parked for parked in self._parked if parked not in surplus]
         _close(surplus)
 
+    def forget(self, goal: Goal) -> None:
+        """One of these did not lead there any more: nobody shall find out about the others one by one."""
+        with self._lock:
+            lost = [parked for parked in self._parked if parked.link.goal == goal]
+            self._parked = [parked for parked in self._parked if parked not in lost]
+        _close(lost)
+
     def close(self) -> None:
         """All of them, and from now on each that comes."""
         with self._lock:

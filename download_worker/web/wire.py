@@ -76,6 +76,8 @@ class Wire:
             return self._sent(asking, link)
         except (TryLater, GiveUp) as trouble:
             was_new = link.dialed != dialed
+            if not was_new and self._idle is not None:
+                self._idle.forget(link.goal)
             if was_new or question.method == "POST" or not _is_of_the_connection(trouble):
                 raise
         return self._sent(asking, link)  # on a new connection: the host had left this one in the meantime

@@ -1,5 +1,6 @@
 """Connections between jobs: taken up again by the next one to the very same place, and by nobody else."""
 
+import itertools
 import socket
 import threading
 import time
@@ -85,6 +86,33 @@ def serving(*conversations: Serve) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         finally:
             server.join()
+
+
+@contextmanager
+def serving_at_once(conversation: Serve) -> Iterator[str]:
+    """A host that serves each connection in the same way, all at the same time."""
+
+    def talk(connection: socket.socket, number: int) -> None:
+        with connection, suppress(OSError):
+            conversation(connection, number)
+
+    def serve() -> None:
+        with suppress(OSError):
+            for number in itertools.count():
+                connection, _ = listener.accept()
+                talks.append(threading.Thread(target=talk, args=(connection, number)))
+                talks[-1].start()
+
+    talks: list[threading.Thread] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for thread in (server, *talks):
+                thread.join()
 
 
 def honest(connection: socket.socket, _number: int) -> None:
@@ -233,6 +261,27 @@ def test_a_new_connection_on_which_nobody_answers_is_no_stale_one() -> None:
     with serving(silent) as url, web() as asking, pytest.raises(TryLater) as caught:
         fetched(asking, url)
     assert caught.value.message.endswith("dropped the connection before it answered") and met == [0]
+
+
+def test_n11_when_one_leads_nowhere_the_others_are_not_tried_one_by_one() -> None:
+    """A network that went away: on each connection that is kept somebody would wait for the whole stall timeout."""
+
+    def once(connection: socket.socket, _number: int) -> None:
+        connection.recv(65536)
+        connection.sendall(RIGHT)
+        over.wait(10)
+
+    over = threading.Event()
+    with serving_at_once(once) as url, web(stall_timeout_seconds=0.2) as asking, ExitStack() as stack:
+        stack.callback(over.set)
+        with ExitStack() as together:
+            for _ in range(3):
+                route = together.enter_context(asking.route(url))
+                assert body(together.enter_context(route.ask())) == b"right"
+        with pytest.raises(TryLater) as silent:
+            fetched(asking, url)
+        assert silent.value.code is Code.STALLED
+        assert fetched(asking, url) == b"right"
 
 
 @pytest.mark.parametrize("at_once", [True, False])
