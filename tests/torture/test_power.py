@@ -17,9 +17,14 @@ def test_d13_a_power_cut_costs_no_acknowledged_job_and_leaves_no_wrong_file() ->
 
 
 @pytest.mark.parametrize(
-    ("mutant", "word"),
-    [("no-fsync", "is not right"), ("no-fdatasync", "called durable"), ("careless-ledger", "is gone")],
+    ("mutant", "words"),
+    [
+        ("no-fsync", ("is not right", "called durable")),
+        ("no-fdatasync", ("called durable",)),
+        ("careless-ledger", ("is gone",)),
+    ],
 )
-def test_d13_a_worker_that_does_not_flush_is_found_by_the_cuts(mutant: str, word: str) -> None:
+def test_d13_a_worker_that_does_not_flush_is_found_by_the_cuts(mutant: str, words: tuple[str, ...]) -> None:
+    """By the first cut that finds something; what it finds depends on the moment."""
     broken, figures = run(cuts=60, seed=1, mutant=mutant)
-    assert any(word in line for line in broken), figures
+    assert any(word in line for line in broken for word in words), (figures, broken)
