@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -80,10 +80,13 @@ def play(fault: Fault, cell: Cell, hosts: Hosts, folder: Path) -> Ended:
     ledger.add(job)
     if not cell.fresh:
         host.behave(path, [eof_mid(after_bytes=cell.here_bytes).times(1), s503(retry_after="1").after_request(1)])
-        _walk(job, _workshop(folder, hosts, ledger, clock, segmented=False), clock, Leash())
+        with _workshop(folder, hosts, ledger, clock, segmented=False) as shop:
+            _walk(job, shop, clock, Leash())
     host.behave(path, fault.dress(cell, hosts))
-    shop = _workshop(folder, hosts, ledger, clock, segmented=cell.segmented)
-    with _several_lanes(hosts) if cell.segmented else nullcontext():
+    with (
+        _workshop(folder, hosts, ledger, clock, segmented=cell.segmented) as shop,
+        _several_lanes(hosts) if cell.segmented else nullcontext(),
+    ):
         ended = _to_the_end(job, shop, clock)
     return replace(ended, questions=len(host.hits_for(path)))
 
@@ -129,11 +132,15 @@ def _end_of(job: Job) -> str:
     return UNREVEALED if sound else WRONG
 
 
-def _workshop(folder: Path, hosts: Hosts, ledger: MemoryLedger, clock: FakeClock, *, segmented: bool) -> Workshop:
+@contextmanager
+def _workshop(
+    folder: Path, hosts: Hosts, ledger: MemoryLedger, clock: FakeClock, *, segmented: bool
+) -> Iterator[Workshop]:
+    """With connections of its own, which end with it."""
     settings = _settings(folder, hosts, segmented=segmented)
-    web = Web(settings, clock=clock, ssl_context=certificates.trusting())
-    fetcher = HttpFetcher(web, settings, pause_seconds=0.001)
-    return replace(wiring.workshop(settings, ledger, 0o022), clock=clock, fetcher=fetcher)
+    with closing(Web(settings, clock=clock, ssl_context=certificates.trusting())) as web:
+        fetcher = HttpFetcher(web, settings, pause_seconds=0.001)
+        yield replace(wiring.workshop(settings, ledger, 0o022), clock=clock, fetcher=fetcher)
 
 
 def _settings(folder: Path, hosts: Hosts, *, segmented: bool) -> Settings:
