@@ -226,12 +226,16 @@ class Hosts:
         with self._lock:
             return dict(self._rests)
 
-    def next_probe_seconds(self) -> float | None:
-        """Until the next probe may be claimed; None when none is to come. One that is due already is not counted."""
+    def next_probe_seconds(self, offered_at_seconds: float | None = None) -> float | None:
+        """Until the next probe may be claimed; None when none is to come.
+
+        One that was due already when jobs were last offered, by the steady clock, found no job then and is not counted.
+        """
         now = self._seconds()
+        since = now if offered_at_seconds is None else offered_at_seconds
         with self._lock:
-            waits = [rest.probe_at_seconds - now for rest in self._rests.values() if rest.holds]
-        return min((wait for wait in waits if wait > 0), default=None)
+            probes = [rest.probe_at_seconds for rest in self._rests.values() if rest.holds]
+        return min((max(0.0, probe - now) for probe in probes if probe > since), default=None)
 
     def _met(self, host: str, job_id: JobId, trouble: Trouble, sign: Sign) -> None:
         now = self._seconds()

@@ -87,6 +87,7 @@ class LocalEngine:
         self._hosts.listen(bell.wake)
         self._ballast = ballast
         self._errands = Errands()
+        self._offered_at = 0.0
 
     def stop(self) -> None:
         self._stopping.set()
@@ -232,6 +233,7 @@ class LocalEngine:
     def _bars(self) -> tuple[Bars, bool]:
         """What no job is claimed behind now, and whether all places are taken."""
         settings = self._shop.settings
+        self._offered_at = self._shop.clock.steady().seconds
         with self._lock:
             busy = Tally(hand.job.model_info.host for hand in self._hands.values())
         full = frozenset(host for host, number in busy.items() if number >= settings.jobs_per_host)
@@ -379,7 +381,7 @@ class LocalEngine:
         patience = settings.sweep_seconds
         if self._watching_others:
             patience = min(patience, WATCH_OWNERS_SECONDS)
-        for seconds in (self._hosts.next_probe_seconds(), self._volumes.next_look_seconds()):
+        for seconds in (self._hosts.next_probe_seconds(self._offered_at), self._volumes.next_look_seconds()):
             patience = patience if seconds is None else min(patience, seconds)
         due = self._shop.ledger.next_due()
         return patience if due is None else max(0.0, min(patience, (due - clock.now()).total_seconds()))

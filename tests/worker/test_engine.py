@@ -611,6 +611,10 @@ def test_n11_d1_the_worker_wakes_for_the_next_probe_and_the_next_look(
     bench.clock.advance(0.999)
     assert bench.volumes.shut_folders() == frozenset()
     assert 0 < engine._patience_seconds() <= 0.0011
+    bench.clock.advance(0.5)
+    assert engine._patience_seconds() == 0, "it became due after jobs were offered: nobody has looked since"
+    engine._bars()
+    assert engine._patience_seconds() == bench.settings.sweep_seconds, "it was offered, and no job wanted it"
 
 
 @pytest.fixture
