@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -261,6 +262,73 @@ def test_a_system_that_takes_less_at_once_gets_the_rest_as_well(rig: Rig, monkey
     monkeypatch.setattr(os, "pwrite", lambda number, data, at: pwrite(number, data[:1000], at))
     monkeypatch.setattr(os, "preadv", lambda number, views, at: preadv(number, [views[0][:1000]], at))
     assert rig.is_right(rig.attempt(UNORDERLY))
+
+
+NEEDS_DIRECT = pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="only Linux writes past the page cache")
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> list[Span]:
+    """Where writes past the page cache went, or were tried."""
+    seen: list[Span] = []
+    write = PartFile.write_direct
+
+    def watched(file: PartFile, at: int, pieces: Sequence[memoryview]) -> int:
+        seen.append(Span(at, at + sum(map(len, pieces))))
+        return write(file, at, pieces)
+
+    monkeypatch.setattr(PartFile, "write_direct", watched)
+    return seen
+
+
+@NEEDS_DIRECT
+def test_what_comes_fast_and_in_order_goes_past_the_page_cache(rig: Rig, direct: list[Span]) -> None:
+    assert rig.is_right(rig.attempt())
+    assert direct and all(start % 4096 == end % 4096 == 0 for start, end in direct)
+
+
+@NEEDS_DIRECT
+def test_what_is_read_back_for_the_digest_does_not(rig: Rig, direct: list[Span]) -> None:
+    assert rig.is_right(rig.attempt([Span(100 * KIB, 200 * KIB), Span(0, 100 * KIB), Span(200 * KIB, SIZE)]))
+    assert not any(start < 200 * KIB and end > 100 * KIB for start, end in direct)
+
+
+@NEEDS_DIRECT
+def test_what_comes_slowly_stays_in_the_page_cache(
+    rig: Rig, direct: list[Span], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "FAST_BYTES_PER_SECOND", math.inf)
+    rig.now = 1.0
+    with rig.opened() as part:
+        part.begin(A, SIZE)
+        for start in range(0, SIZE, 32 * KIB):
+            rig.now += 1.0
+            rig.pour(part, [Span(start, min(SIZE, start + 32 * KIB))])
+        assert rig.is_right(part.finish(A.origin))
+    assert direct == []
+
+
+@NEEDS_DIRECT
+def test_a_volume_that_cannot_do_it_is_asked_once(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(PartFile(tmp_path / "probe")) as probe:
+        if probe._direct is None:
+            pytest.skip("the volume of the tests lets nobody past its page cache")
+    asked: list[int] = []
+
+    def refuse(number: int, pieces: Sequence[memoryview], at: int) -> int:
+        asked.append(at)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "pwritev", refuse)
+    assert rig.is_right(rig.attempt())
+    assert len(asked) == 1
+
+
+@NEEDS_DIRECT
+def test_what_a_short_write_left_over_is_written_as_usual(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwritev = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda number, pieces, at: pwritev(number, [pieces[0][:512]], at))
+    assert rig.is_right(rig.attempt())
 
 
 def test_a_file_that_was_closed_is_nobody_elses(tmp_path: Path) -> None:
@@ -691,7 +759,7 @@ class Faults:
         self._lock = threading.Lock()
         self.failed: str | None = None
         for owner, name in (
-            *((os, name) for name in ("pwrite", "preadv", "fsync", "ftruncate", "open", "fstat")),
+            *((os, name) for name in ("pwrite", "pwritev", "preadv", "fsync", "ftruncate", "open", "fstat")),
             (part_file, "_flush_data"),
             *((Path, name) for name in ("open", "replace")),
         ):
