@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from download_worker.web.tls import TlsStream
 MAX_PIECE_BYTES = 1024 * 1024
 """Of `read`, which asks for this much memory before it knows how much has come."""
 _NOTHING_YET = (ssl.SSLWantReadError, BlockingIOError)
+_READV = getattr(os, "readv", None)  # Windows has none, and no descriptors behind its sockets
 
 
 class Body:
@@ -43,6 +45,7 @@ class Body:
             return piece
         wanted = self._bounded(min(max_bytes, MAX_PIECE_BYTES))
         piece = self._stream.read1(wanted) if wanted else b""
+        self._reads_ahead = True
         self._count(len(piece), wanted)
         return piece
 
@@ -55,12 +58,37 @@ class Body:
         wanted = self._bounded(len(view))
         if not wanted:
             return 0
-        if isinstance(self._sock, TlsStream) and not self._reads_ahead:
+        if self._sock is None or self._reads_ahead:
+            got = self._stream.readinto1(view[:wanted])
+            self._reads_ahead = wanted - got < io.DEFAULT_BUFFER_SIZE  # this read may have been for so few
+        elif isinstance(self._sock, TlsStream):
             got = self._sock.read_many(view[:wanted])
         else:
-            got = self._stream.readinto1(view[:wanted])
+            got = self._sock.recv_into(view[:wanted])
         self._count(got, wanted)
-        self._reads_ahead = wanted - got < io.DEFAULT_BUFFER_SIZE  # the last read may have been for so few
+        return got
+
+    def read_soon(self, view: memoryview, seconds: float) -> int | None:
+        """As `read_into`, but None if nothing has come within so long."""
+        got = self._read_at_once(view)
+        if got is None and self.more_within(seconds):
+            return self.read_into(view)
+        return got
+
+    def _read_at_once(self, view: memoryview) -> int | None:
+        """What is there already, for one system call: Python's own reads ask first whether there is something.
+
+        None where nothing is, or where it takes more than that to find out.
+        """
+        straight = isinstance(self._sock, socket.socket) and not self._chunked and not self._reads_ahead
+        wanted = self._bounded(len(view))
+        if not straight or not wanted or _READV is None:
+            return None
+        try:
+            got = _READV(self._sock.fileno(), [view[:wanted]])  # it blocks no more than its socket, which has a timeout
+        except _NOTHING_YET:
+            return None
+        self._count(got, wanted)
         return got
 
     def more_within(self, seconds: float) -> bool:

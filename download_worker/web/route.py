@@ -64,6 +64,11 @@ class Answer:
         with body_errors(self.host, self._leash):
             return self._body.read_into(view)
 
+    def read_soon(self, view: memoryview, seconds: float) -> int | None:
+        """As `read_into`, but None if nothing has come within so long."""
+        with body_errors(self.host, self._leash):
+            return self._body.read_soon(view, seconds)
+
     def more_within(self, seconds: float) -> bool:
         """Whether a read would not wait longer than that: so that nobody sits on bytes while the host is silent."""
         return self._body.more_within(seconds)

@@ -309,6 +309,25 @@ def test_what_comes_slowly_stays_in_the_page_cache(
 
 
 @NEEDS_DIRECT
+@pytest.mark.parametrize(("seconds", "is_fast"), [(0.0001, True), (1.0, False)])
+def test_a_small_file_is_judged_before_its_only_flush(
+    rig: Rig, direct: list[Span], seconds: float, is_fast: bool
+) -> None:
+    """And of its end, which is no whole block, what is."""
+    data = DATA[: 96 * KIB + 5000]
+    with rig.opened(checkpoint_bytes=16 * 1024 * KIB) as part:
+        part.begin(A, len(data))
+        for start in range(0, len(data), 32 * KIB):
+            rig.now += seconds
+            rig.pour(part, [Span(start, min(len(data), start + 32 * KIB))])
+        assert part.finish(A.origin).sha256 == hashlib.sha256(data).hexdigest()
+    assert rig.room.part.read_bytes() == data
+    assert direct == (
+        [Span(start * KIB, (start + 32) * KIB) for start in (32, 64)] + [Span(96 * KIB, 100 * KIB)] if is_fast else []
+    )
+
+
+@NEEDS_DIRECT
 def test_a_volume_that_cannot_do_it_is_asked_once(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(PartFile(tmp_path / "probe")) as probe:
         if probe._direct is None:
@@ -898,13 +917,14 @@ def test_d4_after_a_flush_that_failed_there_is_no_other(rig: Rig, monkeypatch: p
 
 @with_and_without_threads
 def test_d4_what_fails_for_one_lane_is_told_to_all(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(file: PartFile, at: int, data: memoryview) -> None:
+    def broken(file: PartFile, at: int, data: object) -> int:
         raise OSError(errno.EIO, "the disk is gone")
 
     with pytest.raises(GiveUp), rig.opened() as part:
         part.begin(A, SIZE)
         mine = part.buffer(rig.leash)
         monkeypatch.setattr(PartFile, "write_at", broken)
+        monkeypatch.setattr(PartFile, "write_direct", broken)
         with pytest.raises(GiveUp, match="the disk is gone"):
             rig.pour(part)
         monkeypatch.undo()

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from download_worker.errors import Code, GiveUp, Interrupted, TryLater
 from download_worker.leash import Leash
 from download_worker.settings import Settings
+from download_worker.web import body as web_body
 from download_worker.web.session import Answer, Question, Web
 from tests import canaries
 from tests.hub import BEHAVIOURS, Behaviour, Hub, SizedPattern
@@ -40,12 +41,15 @@ def web(**values: Any) -> Web:
     return Web(Settings(**(given | values)), pauses_seconds=(0.0, 0.0))
 
 
-def body(answer: Answer, step: int = 65536) -> bytes:
-    """All of it, by `read_into`."""
+def body(answer: Answer, step: int = 65536, *, soon_seconds: float | None = None) -> bytes:
+    """All of it, by `read_into`; with `soon_seconds` by `read_soon`."""
     got, view = bytearray(), memoryview(bytearray(step))
-    while count := answer.read_into(view):
+    while count := answer.read_into(view) if soon_seconds is None else answer.read_soon(view, soon_seconds):
         got += view[:count]
     return bytes(got)
+
+
+BOTH_WAYS = pytest.mark.parametrize("soon_seconds", [None, 10.0], ids=["read_into", "read_soon"])
 
 
 def part(first: int, last: int) -> dict[str, str]:
@@ -59,27 +63,47 @@ def connections(hub: Hub) -> int:
 # --- read_into --------------------------------------------------------------------------------------------------------
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("step", [1000, 65536, 1 << 20])
-def test_a_body_arrives_in_the_callers_memory(hub: Hub, step: int) -> None:
+def test_a_body_arrives_in_the_callers_memory(hub: Hub, step: int, soon_seconds: float | None) -> None:
     with web().open_stream(hub.publish("/m.bin", DATA)) as answer:
-        assert body(answer, step) == DATA.read(0, DATA.size)
-        assert answer.read_into(memoryview(bytearray(8))) == 0 and answer.read(8) == b""
+        assert body(answer, step, soon_seconds=soon_seconds) == DATA.read(0, DATA.size)
+        view = memoryview(bytearray(8))
+        assert answer.read_into(view) == 0 and answer.read_soon(view, 10.0) == 0 and answer.read(8) == b""
 
 
-def test_read_and_read_into_may_take_turns(hub: Hub) -> None:
+def test_all_ways_to_read_may_take_turns(hub: Hub) -> None:
     with web().open_stream(hub.publish("/m.bin", DATA)) as answer:
-        view = memoryview(bytearray(5000))
-        got = answer.read(700)
-        got += view[: answer.read_into(view)]
-        got += answer.read(1)
+        view, got = memoryview(bytearray(20_000)), b""
+        for _ in range(3):
+            got += answer.read(700)
+            got += view[: answer.read_into(view)]
+            got += view[: answer.read_soon(view, 10.0)]
+            got += answer.read(1)
+            got += view[: answer.read_soon(view[:10], 10.0)]
         assert got + body(answer) == DATA.read(0, DATA.size)
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("behaviour", ["chunked", "no_length_close"])
-def test_a_body_without_a_length_arrives_in_the_callers_memory(hub: Hub, behaviour: str) -> None:
+def test_a_body_without_a_length_arrives_in_the_callers_memory(
+    hub: Hub, behaviour: str, soon_seconds: float | None
+) -> None:
     with web().open_stream(hub.publish("/m.bin", DATA, behaviour=BEHAVIOURS[behaviour])) as answer:
         assert answer.framing.length is None
-        assert body(answer) == DATA.read(0, DATA.size)
+        assert body(answer, soon_seconds=soon_seconds) == DATA.read(0, DATA.size)
+
+
+@pytest.mark.parametrize("has_readv", [True, False])
+def test_where_nothing_comes_a_short_patience_ends(hub: Hub, has_readv: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_readv:
+        monkeypatch.setattr(web_body, "_READV", None)
+    url, view = hub.publish("/m.bin", DATA, behaviour=BEHAVIOURS["stall_mid"]), memoryview(bytearray(65536))
+    with web().open_stream(url) as answer:
+        got = view[: answer.read_into(view)].nbytes
+        while count := answer.read_soon(view, 0.2):
+            got += count
+        assert count is None and 0 < got < DATA.size
 
 
 @pytest.mark.parametrize(
@@ -92,11 +116,14 @@ def test_a_body_without_a_length_arrives_in_the_callers_memory(hub: Hub, behavio
         ("stall_mid", Code.STALLED),
     ],
 )
-def test_n5_n6_n7_h9_a_body_that_breaks_off_is_for_later(hub: Hub, behaviour: str, code: Code) -> None:
+@BOTH_WAYS
+def test_n5_n6_n7_h9_a_body_that_breaks_off_is_for_later(
+    hub: Hub, behaviour: str, code: Code, soon_seconds: float | None
+) -> None:
     url = hub.publish("/m.bin", DATA, behaviour=BEHAVIOURS[behaviour])
     patience = 0.2 if code is Code.STALLED else 10.0
     with pytest.raises(TryLater) as caught, web(stall_timeout_seconds=patience).open_stream(url) as answer:
-        body(answer)
+        body(answer, soon_seconds=soon_seconds if code is not Code.STALLED else None)
     assert caught.value.code is code and caught.value.__cause__ is not None
 
 

@@ -137,9 +137,10 @@ class Lane:
         filled, until = 0, monotonic() + FILL_SECONDS
         try:
             while filled < len(view) and self.moved_at < until:
-                if filled and not answer.more_within(FILL_SECONDS):
+                rest = view[filled:]
+                got = answer.read_soon(rest, FILL_SECONDS) if filled else answer.read_into(rest)
+                if got is None:
                     break
-                got = answer.read_into(view[filled:])
                 if not got:
                     return False
                 filled += got

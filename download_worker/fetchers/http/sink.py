@@ -52,8 +52,10 @@ class _Piece(NamedTuple):
         return self.at + len(self.data)
 
     @property
-    def may_go_direct(self) -> bool:
-        return self.is_next and self.at % DIRECT_BYTES == 0 and len(self.data) % DIRECT_BYTES == 0
+    def direct(self) -> memoryview:
+        """What of it may go past the page cache: nothing where its place does not fit, else all whole blocks."""
+        fits = self.is_next and self.at % DIRECT_BYTES == 0
+        return self.data[: len(self.data) // DIRECT_BYTES * DIRECT_BYTES if fits else 0]
 
 
 class Sink:
@@ -141,6 +143,7 @@ class Sink:
                 self._enqueue(_Piece(start, view, giver, buffer, is_next=start == self._hash_end))
             if buffer.users == 0:
                 self._account.give_back(buffer)
+            self._measure()
             self._flush_wanted |= self._account.filled(self._received.bytes - self._durable_bytes)
             self._to_write.notify()
             self._to_hash.notify()
@@ -226,17 +229,17 @@ class Sink:
         if not self._write_queue:
             return None
         pieces = [self._write_queue.popleft()]
-        if not (self._is_fast and pieces[0].may_go_direct):
+        if not (self._is_fast and pieces[0].direct):
             return partial(self._write, pieces)
-        while self._write_queue and len(pieces) < MOST_AT_ONCE:
+        while self._write_queue and len(pieces) < MOST_AT_ONCE and len(pieces[-1].direct) == len(pieces[-1].data):
             follower = self._write_queue[0]
-            if follower.at != pieces[-1].end or not follower.may_go_direct:
+            if follower.at != pieces[-1].end or not follower.direct:
                 break
             pieces.append(self._write_queue.popleft())
         return partial(self._write_direct, pieces)
 
     def _write_direct(self, pieces: list[_Piece]) -> None:
-        done = pieces[0].at + self._file.write_direct(pieces[0].at, [piece.data for piece in pieces])
+        done = pieces[0].at + self._file.write_direct(pieces[0].at, [piece.direct for piece in pieces])
         self._write(pieces, done)
 
     def _write(self, pieces: list[_Piece], done: int = 0) -> None:
@@ -352,10 +355,19 @@ class Sink:
         self._hasher = Hasher()
         self._hash_end = self._hashed = 0
         self._set_durable(self._written.bytes)
-        self._is_fast = False
+        self._is_fast = self._has_flushed = False
+        self._first_put: tuple[float, int] | None = None
+
+    def _measure(self) -> None:
+        """Until the first flush, which a small file does not live to see: how fast are the bytes coming?"""
+        if not self._has_flushed:
+            now, received = self._now(), self._received.bytes
+            self._first_put = since, before = self._first_put or (now, received)
+            self._is_fast = now > since and received - before >= FAST_BYTES_PER_SECOND * (now - since)
 
     def _set_durable(self, count: int) -> None:
-        now = self._now()
+        """And from then on, how fast are they going?"""
+        now, self._has_flushed = self._now(), True
         self._is_fast = count - self._durable_bytes >= FAST_BYTES_PER_SECOND * (now - self._flushed_at)
         self._durable_bytes, self._flushed_at = count, now
         self._account.durable(self._received.bytes - count)
