@@ -12,7 +12,6 @@ import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
@@ -22,6 +21,7 @@ from loguru import logger
 from download_worker.anchor import LedgerLost
 from download_worker.ballast import Ballast
 from download_worker.engines.errands import Errands
+from download_worker.engines.hand import Hand
 from download_worker.errors import BadRequest, Code, IllegalMove, Interrupted, LostClaim, Trouble, TryLater
 from download_worker.housekeeping import clear_up, leaves_nothing, tidy
 from download_worker.jobs import moves
@@ -29,7 +29,6 @@ from download_worker.jobs.bell import Bell
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import Bars, Beat, Holding, Order
 from download_worker.jobs.moves import Move
-from download_worker.leash import Leash
 from download_worker.owners import Owners
 from download_worker.process import process, record
 from download_worker.workshop import Workshop
@@ -38,6 +37,8 @@ STOP_SECONDS = 3.5
 """How long running jobs have to end by themselves before they are given back over their heads."""
 
 WATCH_OWNERS_SECONDS = 1.0
+LOOK_ROUND_SECONDS = 1.0
+"""Where jobs end in quick succession, not each of their ends is a reason to look at what all others hold and want."""
 SHORT_OF_LEDGER_SECONDS = 5.0
 CLEAR_UP_SECONDS = 24 * 3600.0
 BALLAST_BACK_SECONDS = 600.0
@@ -51,21 +52,6 @@ _ANSWERS: Mapping[Order, Callable[[str], Move]] = MappingProxyType(
         Order.GO_ON: lambda at: moves.given_back(at, "Given back: the worker stops"),
     }
 )
-
-
-@dataclass(eq=False)
-class Hand:
-    """A thread at work on one job. `order` is why its leash was pulled."""
-
-    job: Job
-    leash: Leash = field(default_factory=Leash)
-    order: Order = Order.GO_ON
-    arrived_bytes: int | None = None
-
-    def pull(self, order: Order) -> None:
-        if self.order is Order.GO_ON:
-            self.order = order
-        self.leash.pull()
 
 
 class LocalEngine:
@@ -88,6 +74,7 @@ class LocalEngine:
         self._ballast = ballast
         self._errands = Errands()
         self._offered_at = 0.0
+        self._look_at = 0.0
 
     def stop(self) -> None:
         self._stopping.set()
@@ -110,28 +97,36 @@ class LocalEngine:
         return self._failures == 0 and not left_behind
 
     def _loop(self, drain: bool) -> None:
+        was_called = False
         while not self._stopping.is_set():
             try:
                 self._clear_up()
-                self._listen()
+                rung = self._listen()
                 self._excuse()
-                self._take()
+                bars, all_busy = self._take()
                 # After the take, so that what another worker was quicker to claim is watched from now on.
-                if self._reclaim():
+                looks = rung or not was_called or self._seconds() >= self._look_at
+                if looks and self._look_round(bars, all_busy=all_busy):
                     continue
                 if drain and self._nothing_left():
                     return
-                patience = self._patience_seconds()
+                patience = self._patience_seconds(looked=looks)
             except LedgerLost:
                 raise  # whatever is done from now on is recorded nowhere
             except Trouble as trouble:
                 self._lighten(trouble)
                 logger.warning("{}; the worker tries again in {:.0f} s", trouble, SHORT_OF_LEDGER_SECONDS)
                 patience = SHORT_OF_LEDGER_SECONDS
-            self._bell.wait(patience)
+            was_called = self._bell.wait(patience)
+
+    def _look_round(self, bars: Bars, *, all_busy: bool) -> bool:
+        """Whether it found something to take."""
+        self._look_at = self._seconds() + LOOK_ROUND_SECONDS
+        self._make_way(bars, all_busy=all_busy)
+        return self._reclaim()
 
     def _clear_up(self) -> None:
-        now = self._shop.clock.steady().seconds
+        now = self._seconds()
         if now >= self._clear_up_at:
             self._clear_up_at = now + CLEAR_UP_SECONDS
             self._errands.run("clearing up", partial(clear_up, self._shop))
@@ -190,8 +185,10 @@ class LocalEngine:
             if not job.live:
                 self._had_their_way.discard(job.job_id)
 
-    def _listen(self) -> None:
-        for ring in self._bell.heard():
+    def _listen(self) -> bool:
+        """Whether anybody rang."""
+        rings = self._bell.heard()
+        for ring in rings:
             try:
                 job = self._shop.ledger.get(ring.job_id)
             except BadRequest:
@@ -199,17 +196,19 @@ class LocalEngine:
                 continue
             if not job.live and leaves_nothing(job):
                 self._tidies(job)  # cancelled while nobody had it
+        return bool(rings)
 
     def _tidies(self, job: Job) -> bool:
         return self._errands.run(f"tidying up after job {job.job_id}", partial(tidy, job, self._shop.settings))
 
-    def _take(self) -> None:
-        while not self._stopping.is_set():
+    def _take(self) -> tuple[Bars, bool]:
+        """As many jobs as there are places for. Returns what kept it from taking more, see `_bars`."""
+        while True:
             bars, all_busy = self._bars()
-            job = None if all_busy else self._shop.ledger.claim(self._worker, self._lease(), self._now(), bars)
+            over = all_busy or self._stopping.is_set()
+            job = None if over else self._shop.ledger.claim(self._worker, self._lease(), self._now(), bars)
             if job is None:
-                self._make_way(bars, all_busy=all_busy)
-                return
+                return bars, all_busy
             hand = Hand(job)
             with self._lock:
                 self._hands[job.claim] = hand
@@ -227,13 +226,14 @@ class LocalEngine:
             self._leave(hand)
             with self._lock:
                 self._unrecorded.add(hand.job.claim)
+            self._look_at = 0.0
             hint = "raise the limit of processes (ulimit -u), or lower `jobs`"
             raise TryLater(Code.STORAGE, "the system gives no more threads", hint=hint) from error
 
     def _bars(self) -> tuple[Bars, bool]:
         """What no job is claimed behind now, and whether all places are taken."""
         settings = self._shop.settings
-        self._offered_at = self._shop.clock.steady().seconds
+        self._offered_at = self._seconds()
         with self._lock:
             busy = Tally(hand.job.model_info.host for hand in self._hands.values())
         full = frozenset(host for host, number in busy.items() if number >= settings.jobs_per_host)
@@ -267,11 +267,12 @@ class LocalEngine:
             logger.info("job {} makes way for one of priority {}", able[-place].job.job_id, waiting.priority)
             self._had_their_way.add(waiting.job_id)
             able[-place].pull(Order.MAKE_WAY)
+            self._look_at = 0.0  # there may be another one who is as urgent
 
     def _lighten(self, trouble: Trouble) -> None:
         """Where the ledger's own volume is full, its ballast goes, and comes back when there is room again."""
         if trouble.code is Code.DISK_FULL and self._ballast is not None and self._ballast.let_go():
-            self._clear_up_at = self._shop.clock.steady().seconds + BALLAST_BACK_SECONDS
+            self._clear_up_at = self._seconds() + BALLAST_BACK_SECONDS
 
     def _excuse(self) -> None:
         for job_id in self._hosts.excused():
@@ -305,6 +306,7 @@ class LocalEngine:
         logger.error("job {} could not be recorded and is taken up again: {}", hand.job.job_id, trouble)
         with self._lock:
             self._unrecorded.add(hand.job.claim)
+        self._look_at = 0.0
 
     def _obey(self, hand: Hand) -> None:
         """Record why the leash was pulled. A cancelled job leaves nothing behind."""
@@ -334,7 +336,7 @@ class LocalEngine:
                 self._lighten(trouble)
                 if isinstance(trouble, LedgerLost):
                     self._bell.wake()
-                overdue = self._shop.clock.steady().seconds - last.seconds > self._shop.settings.lease_seconds
+                overdue = self._seconds() - last.seconds > self._shop.settings.lease_seconds
                 orders = {claim.job_id: Order.LOST for claim in hands} if overdue else {}
             for hand in hands.values():
                 self._hear_answers(hand)
@@ -357,8 +359,8 @@ class LocalEngine:
             hands = list(self._hands.values())
         for hand in hands:
             hand.leash.pull()
-        deadline = self._shop.clock.steady().seconds + STOP_SECONDS
-        while self._shop.clock.steady().seconds < deadline:
+        deadline = self._seconds() + STOP_SECONDS
+        while self._seconds() < deadline:
             with self._lock:
                 if not self._hands:
                     return
@@ -376,9 +378,11 @@ class LocalEngine:
                 return False
         return self._shop.ledger.queue_paused() or self._shop.ledger.unfinished() == 0
 
-    def _patience_seconds(self) -> float:
+    def _patience_seconds(self, *, looked: bool) -> float:
         settings, clock = self._shop.settings, self._shop.clock
         patience = settings.sweep_seconds
+        if not looked:
+            patience = min(patience, max(0.0, self._look_at - self._seconds()))
         if self._watching_others:
             patience = min(patience, WATCH_OWNERS_SECONDS)
         for seconds in (self._hosts.next_probe_seconds(self._offered_at), self._volumes.next_look_seconds()):
@@ -388,6 +392,9 @@ class LocalEngine:
 
     def _now(self) -> datetime:
         return self._shop.clock.now()
+
+    def _seconds(self) -> float:
+        return self._shop.clock.steady().seconds
 
     def _lease(self) -> Lease:
         return Lease.starting(self._shop.clock.steady(), self._shop.settings.lease_seconds)

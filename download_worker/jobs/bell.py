@@ -59,10 +59,10 @@ class Bell(Protocol):
         """How many rings are kept aside. Raises TryLater or GiveUp where that cannot be read."""
         ...
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         """Return when somebody, in any process, may have rung since the last hearing, or after `seconds`.
 
-        It may return early for nothing: hear, find silence, and wait again.
+        Whether it was ended by somebody; it may have been for nothing: hear, find silence, and wait again.
         """
         ...
 
@@ -124,9 +124,8 @@ class MemoryBell:
     def aside_count(self) -> int:
         return len(self._aside)
 
-    def wait(self, seconds: float) -> None:
-        if not self._closed:
-            self._alarm.wait(seconds)
+    def wait(self, seconds: float) -> bool:
+        return self._closed or self._alarm.wait(seconds)
 
     def wake(self) -> None:
         self._alarm.go_off()

@@ -78,6 +78,8 @@ class PersistQueueBell:
         self._queue: _RingQueue | None = None
         self._identity: tuple[int, ...] | None = None
         self._version: int | None = None
+        self._is_drained = False
+        """All that was there at this version was heard, and nobody of this process rang since."""
         self._rings_until_tidy = 0
         self._watch: Watch | None = None
         self._alarm = Alarm()
@@ -91,7 +93,7 @@ class PersistQueueBell:
     def ring(self, job: Job) -> bool:
         payload = payload_of(job)
         try:
-            self._do(lambda queue: queue.put(payload), self._call_seconds)
+            self._do(lambda queue: self._put(queue, payload), self._call_seconds)
         except Trouble as trouble:
             _tell(f"could not ring for job {job.job_id}", trouble)
             return False
@@ -117,9 +119,9 @@ class PersistQueueBell:
     def aside_count(self) -> int:
         return self._do(lambda queue: int(queue.ack_failed_count()), self._call_seconds)
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         if self._closed or self._watch_begins():
-            return
+            return True
         deadline = time.monotonic() + seconds
         looks = iter(LOOK_AGAIN_SECONDS)
         while (left := deadline - time.monotonic()) > 0:
@@ -127,7 +129,8 @@ class PersistQueueBell:
                 looks = iter(LOOK_AGAIN_SECONDS)
             if self._called or self._others_wrote():
                 self._called = False
-                return
+                return True
+        return False
 
     def wake(self) -> None:
         self._called = True
@@ -140,13 +143,20 @@ class PersistQueueBell:
             self._let_go()
             self._stop_watching()
 
+    def _put(self, queue: _RingQueue, payload: dict[str, Any]) -> None:
+        self._is_drained = False  # our own writes do not change the version
+        queue.put(payload)
+
     # Hearing
 
     def _drain(self, queue: _RingQueue, rings: list[Ring], limit: int) -> None:
         if self._rings_until_tidy <= 0:
             self._tidy(queue)
         # Noted before the first row is read: what others write from here on ends the next wait.
-        self._version = queue.version()
+        former, self._version = self._version, queue.version()
+        if self._is_drained and former == self._version:
+            return
+        self._is_drained = False
         after: dict[str, Any] = {}
         with queue.unflushed():
             for _ in range(limit):
@@ -154,6 +164,7 @@ class PersistQueueBell:
                     # A blocking get would notice other processes every ten seconds only, and by the wall clock.
                     row = queue.get(block=False, raw=True, **after)
                 except Empty:
+                    self._is_drained = True
                     return
                 after = {"id": row["pqid"], "next_in_order": True}
                 self._take(queue, RingId(row["pqid"]), row["data"], rings)

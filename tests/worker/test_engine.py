@@ -49,6 +49,7 @@ class Bench:
     jobs: int = 3
     jobs_per_host: int = 3
     heartbeat_seconds: float = 0.01
+    sweep_seconds: float = 0.05
     clock: FakeClock = field(default_factory=FakeClock)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     bell: MemoryBell = field(default_factory=MemoryBell)
@@ -79,7 +80,7 @@ class Bench:
             jobs_per_host=self.jobs_per_host,
             heartbeat_seconds=self.heartbeat_seconds,
             lease_seconds=60,
-            sweep_seconds=0.05,
+            sweep_seconds=self.sweep_seconds,
             max_tries=3,
             backoff_base_seconds=0.001,
             backoff_cap_seconds=0.002,
@@ -170,6 +171,34 @@ def test_no_more_jobs_run_at_once_than_allowed_nor_from_one_host(bench: Bench, m
         assert sum(job.job_id in bench.started for job in same) == 2
         bench.let_go.set()
         bench.wait_until(lambda: bench.ledger.unfinished() == 0)
+
+
+def test_not_every_end_of_a_job_is_a_reason_to_look_at_what_others_hold(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.sweep_seconds = 2 * PATIENCE_SECONDS
+    looks: list[None] = []
+    look = bench.ledger.holdings
+    monkeypatch.setattr(bench.ledger, "holdings", lambda: (looks.append(None), look())[1])
+    bench.let_go.set()
+    jobs = [bench.hand_in() for _ in range(20)]
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: all(bench.status(job) is Status.SUCCESS for job in jobs))
+        assert 0 < len(looks) <= 4
+        seen = len(looks)
+        bench.clock.advance(local.LOOK_ROUND_SECONDS)
+        bench.bell.wake()
+        bench.wait_until(lambda: len(looks) > seen)
+
+
+def test_a_look_that_was_left_out_is_made_up_for_soon(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bench.running(monkeypatch) as engine:
+        engine.stop()
+    bench.sweep_seconds = 60.0
+    engine._look_at = bench.clock.steady().seconds + 0.25
+    assert engine._patience_seconds(looked=False) <= 0.25
+    bench.clock.advance(9.0)
+    assert engine._patience_seconds(looked=False) == 0
 
 
 def test_a_ring_for_an_unknown_job_is_set_aside_and_stops_nothing(
@@ -601,20 +630,20 @@ def test_n11_d1_the_worker_wakes_for_the_next_probe_and_the_next_look(
 ) -> None:
     with bench.running(monkeypatch) as engine:
         engine.stop()
-    assert engine._patience_seconds() == bench.settings.sweep_seconds
+    assert engine._patience_seconds(looked=True) == bench.settings.sweep_seconds
     bench.volumes.refused(make_job(bench.home / "models"), TryLater(Code.UNMOUNTED, "gone"))
     bench.clock.advance(volumes.LOOK_SECONDS - 0.01)
-    assert 0 < engine._patience_seconds() <= 0.011
+    assert 0 < engine._patience_seconds(looked=True) <= 0.011
     away = TryLater(Code.NO_CONNECTION, "no way")
     away.__cause__ = TimeoutError()
     bench.hosts.failed(make_job(), away, "one.example")
     bench.clock.advance(0.999)
     assert bench.volumes.shut_folders() == frozenset()
-    assert 0 < engine._patience_seconds() <= 0.0011
+    assert 0 < engine._patience_seconds(looked=True) <= 0.0011
     bench.clock.advance(0.5)
-    assert engine._patience_seconds() == 0, "it became due after jobs were offered: nobody has looked since"
+    assert engine._patience_seconds(looked=True) == 0, "it became due after jobs were offered: nobody has looked since"
     engine._bars()
-    assert engine._patience_seconds() == bench.settings.sweep_seconds, "it was offered, and no job wanted it"
+    assert engine._patience_seconds(looked=True) == bench.settings.sweep_seconds, "it was offered, and no job wanted it"
 
 
 @pytest.fixture

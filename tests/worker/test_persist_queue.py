@@ -307,6 +307,18 @@ def test_q4_a_ring_from_another_process_ends_the_wait(
     assert (watching == "polling") == any("not told of changes" in line for line in log)
 
 
+def test_what_a_hearing_left_over_is_heard_by_the_next_one(make_bell: MakeBell) -> None:
+    """Also where all was silent before, and whoever rang: others change what SQLite calls the version, we do not."""
+    bell, other = make_bell(), make_bell()
+    for ringer in (other, bell):
+        assert bell.heard() == () and bell.heard() == ()
+        jobs = [make_job() for _ in range(3)]
+        for job in jobs:
+            ringer.ring(job)
+        heard = [ring.job_id for _ in range(3) for ring in bell.heard(limit=2)]
+        assert heard == [job.job_id for job in jobs]
+
+
 def out_of_inotify() -> Any:
     observer = PollingObserver()
 
