@@ -86,6 +86,7 @@ class LocalEngine:
             heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
             heart.start()
             gc.freeze()  # what was loaded for the start stays; to look through it for garbage costs a tenth of all work
+            gc.enable()
             try:
                 self._loop(drain)
             finally:
