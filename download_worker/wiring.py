@@ -5,7 +5,7 @@ Rooms are imported when their verb is called, so that `--help` and the doctor's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from download_worker.owners import Owners
     from download_worker.settings import Settings
     from download_worker.traffic import Traffic, Waiting
+    from download_worker.web.session import Web
     from download_worker.workshop import Workshop
 
 
@@ -94,13 +95,23 @@ def counter_of(settings: Settings) -> Iterator[Counter]:
 @contextmanager
 def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
     """A worker, ready to run. `umask` is the user's own: models are placed for everybody that it lets read."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from download_worker.web.session import Web
+
+    beside = ThreadPoolExecutor(1, "web")  # OpenSSL reads certificates for 35 ms; meanwhile we import the rest
+    web = beside.submit(Web, settings)
+    beside.shutdown(wait=False)
+
     from download_worker.engines.local import LocalEngine
 
     with ledger_of(settings) as ledger, bell_of(settings) as bell:
-        yield LocalEngine(workshop(settings, ledger, umask), bell, owners(settings), ballast_of(settings))
+        shop = workshop(settings, ledger, umask, web.result)
+        yield LocalEngine(shop, bell, owners(settings), ballast_of(settings))
 
 
-def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
+def workshop(settings: Settings, ledger: Ledger, umask: int, make_web: Callable[[], Web] | None = None) -> Workshop:
+    """What one walk needs. `make_web` where the web is being made already."""
     from download_worker.fetchers.http import HttpFetcher
     from download_worker.hosts import Hosts
     from download_worker.installers.model_file import FILE_MODE, ModelFileInstaller
@@ -116,7 +127,7 @@ def workshop(settings: Settings, ledger: Ledger, umask: int) -> Workshop:
     from download_worker.web.session import Web
     from download_worker.workshop import Workshop
 
-    web = Web(settings)
+    web = make_web() if make_web else Web(settings)
     clock = SystemClock()
     volumes = Volumes(clock, mounts=Mounts(settings.state), reserve_bytes=settings.disk_reserve_bytes)
     hosts = Hosts(
