@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from filelock import Timeout
 from loguru import logger
@@ -29,7 +29,10 @@ from download_worker.clock import Clock, SystemClock, iso
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.jobs.bell import MAX_RINGS_PER_HEARING, Alarm, ForeignRing, Ring, RingId, job_id_in, payload_of
 from download_worker.jobs.job import Job, JobId
-from download_worker.jobs.queue_folder import QueueFolder, Watch
+from download_worker.jobs.queue_folder import QueueFolder
+
+if TYPE_CHECKING:
+    from download_worker.jobs.queue_watch import Watch
 
 T = TypeVar("T")
 
@@ -208,6 +211,8 @@ class PersistQueueBell:
             try:
                 if self._watch is not None and self._watch.alive():
                     return False
+                from download_worker.jobs.queue_watch import Watch  # noqa: PLC0415 - watchdog: only who waits needs it
+
                 self._stop_watching()
                 self._folder.make()
                 self._watch = Watch(self._folder.path, self._alarm.go_off)

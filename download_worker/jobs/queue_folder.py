@@ -1,4 +1,4 @@
-"""What lies on the disk around the queue: private files, the lock for opening, what was set or moved aside, the watch.
+"""What lies on the disk around the queue: private files, the lock for opening, what was set or moved aside.
 
 Nothing in here knows persist-queue; it knows the three files that SQLite makes of one database in WAL mode.
 """
@@ -6,31 +6,22 @@ Nothing in here knows persist-queue; it knows the three files that SQLite makes 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
 from filelock import FileLock
 from loguru import logger
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver
 
 from download_worker.text import Redactor
 
 DATA = "data.db"
 SET_ASIDE = "set_aside.jsonl"
-_FILES = (DATA, f"{DATA}-wal", f"{DATA}-shm")
+FILES = (DATA, f"{DATA}-wal", f"{DATA}-shm")
 
-# watchdog 7.1 logs an error when a watch that just heard something is stopped; without any handler that goes to stderr.
-logging.getLogger("watchdog").addHandler(logging.NullHandler())
-
-POLL_SECONDS = 1.0
 MAX_ASIDE_LOG_BYTES = 1024 * 1024
 _REDACTED_BYTES = 4096
 _EXCERPT_CHARS = 200
@@ -63,7 +54,7 @@ class QueueFolder:
         except FileExistsError:
             if self.data.stat().st_size == 0:
                 logger.warning("{} was found empty; if rings were in it, the next sweep finds their jobs", self.data)
-        for name in _FILES:
+        for name in FILES:
             with suppress(FileNotFoundError):
                 _chmod(self.path / name, 0o600)
 
@@ -90,7 +81,7 @@ class QueueFolder:
         # that its file was moved, so another process that still has it open leaves the new one alone.
         number = next(n for n in count(1) if not self.path.joinpath(f"{DATA}.corrupt-{n}").exists())
         away = self.path / f"{DATA}.corrupt-{number}"
-        for name in reversed(_FILES):
+        for name in reversed(FILES):
             with suppress(FileNotFoundError):
                 (self.path / name).rename(self.path / name.replace(DATA, away.name))
         logger.error(
@@ -110,48 +101,6 @@ class QueueFolder:
             _append(self.path / SET_ASIDE, json.dumps(note) + "\n")
         except OSError as error:
             logger.warning("could not note that in {}: {}; the row itself is kept", SET_ASIDE, error)
-
-
-class Watch(FileSystemEventHandler):
-    """Calls `stir` when somebody writes to the queue's files. Raises OSError where the folder cannot be watched."""
-
-    # By name, because watchdog has `attrib` only since 7. Of no interest: opened, closed, closed_no_write.
-    _WRITES = frozenset({"created", "modified", "attrib", "moved", "deleted"})
-
-    def __init__(self, folder: Path, stir: Callable[[], None]) -> None:
-        self._folder = folder
-        self._stir = stir
-        self._inode = folder.stat().st_ino
-        self._observer = self._observing()
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in self._WRITES and Path(os.fsdecode(event.src_path)).name in _FILES:
-            self._stir()
-
-    def alive(self) -> bool:
-        """False too when the folder itself was replaced: the old one never stirs again."""
-        try:
-            return self._observer.is_alive() and self._folder.stat().st_ino == self._inode
-        except FileNotFoundError:
-            return False
-
-    def stop(self) -> None:
-        self._observer.stop()
-        self._observer.join()
-
-    def _observing(self) -> BaseObserver:
-        native = Observer()
-        native.schedule(self, str(self._folder))
-        try:
-            native.start()
-        except OSError as error:
-            logger.warning("not told of changes in {} ({}); looking every {:g} s", self._folder, error, POLL_SECONDS)
-        else:
-            return native
-        polling = PollingObserver(timeout=POLL_SECONDS)
-        polling.schedule(self, str(self._folder))
-        polling.start()
-        return polling
 
 
 def _chmod(path: Path, mode: int) -> None:

@@ -195,7 +195,7 @@ def test_d4_the_wait_for_a_ring_outlives_a_disk_that_fails(
         began = monotonic()
         bell.wait(20.0)
         assert monotonic() - began < 10.0, "what cannot be told is looked at"
-    monkeypatch.setattr("download_worker.jobs.queue_folder.Watch.alive", stale)
+    monkeypatch.setattr("download_worker.jobs.queue_watch.Watch.alive", stale)
     bell.wait(0.0)
 
 

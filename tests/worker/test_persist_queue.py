@@ -28,7 +28,7 @@ from watchdog.observers.polling import PollingObserver
 from download_worker.clock import FakeClock
 from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.jobs import bell as bell_module
-from download_worker.jobs import persist_queue, queue_folder
+from download_worker.jobs import persist_queue, queue_folder, queue_watch
 from download_worker.jobs.bell import ForeignRing, Ring, RingId, job_id_in
 from download_worker.jobs.job import JobId
 from download_worker.jobs.persist_queue import PersistQueueBell
@@ -286,8 +286,8 @@ def test_q4_a_ring_from_another_process_ends_the_wait(
     make_bell: MakeBell, folder: Path, monkeypatch: pytest.MonkeyPatch, log: list[str], code: str, watching: str
 ) -> None:
     if watching == "polling":
-        monkeypatch.setattr(queue_folder, "Observer", out_of_inotify)
-        monkeypatch.setattr(queue_folder, "POLL_SECONDS", 0.05)
+        monkeypatch.setattr(queue_watch, "Observer", out_of_inotify)
+        monkeypatch.setattr(queue_watch, "POLL_SECONDS", 0.05)
     if code == RING:  # it touches the file after the commit, so the event alone must do
         monkeypatch.setattr(persist_queue, "LOOK_AGAIN_SECONDS", ())
     bell = make_bell()
