@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -55,7 +54,6 @@ def run_worker(
 
     Example: download-worker run --jobs 4
     """
-    gc.disable()  # until the engine runs: what is loaded for it stays, and to look through it is 30 ms of the start
     umask = private_umask()
     settings = wiring.settings(common.home, jobs=jobs)
     wiring.set_up_logs(settings, verbose=common.verbose, terminal=not common.quiet)

@@ -42,6 +42,8 @@ LOOK_ROUND_SECONDS = 1.0
 SHORT_OF_LEDGER_SECONDS = 5.0
 CLEAR_UP_SECONDS = 24 * 3600.0
 BALLAST_BACK_SECONDS = 600.0
+ALLOCATIONS_PER_COLLECTION = 50_000
+"""By the garbage collector, once the start is over: what jobs leave in circles may hold buffers."""
 
 # What an owner records that was told to let go; whoever lost the claim records nothing.
 _ANSWERS: Mapping[Order, Callable[[str], Move]] = MappingProxyType(
@@ -86,7 +88,7 @@ class LocalEngine:
             heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
             heart.start()
             gc.freeze()  # what was loaded for the start stays; to look through it for garbage costs a tenth of all work
-            gc.enable()
+            gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
             try:
                 self._loop(drain)
             finally:
