@@ -99,8 +99,13 @@ def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
 
     from download_worker.web.session import Web
 
-    beside = ThreadPoolExecutor(1, "web")  # OpenSSL reads certificates for 35 ms; meanwhile we import the rest
-    web = beside.submit(Web, settings)
+    def web_and_libmagic() -> Web:
+        import download_worker.verifiers.filetype  # noqa: F401 - asks ldconfig where libmagic is, or a compiler
+
+        return Web(settings)  # OpenSSL reads certificates for 35 ms
+
+    beside = ThreadPoolExecutor(1, "start")  # for what does not wait for Python; meanwhile we import the rest
+    web = beside.submit(web_and_libmagic)
     beside.shutdown(wait=False)
 
     from download_worker.engines.local import LocalEngine
