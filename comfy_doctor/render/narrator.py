@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -18,12 +19,14 @@ from rich.progress import (
 from rich.prompt import Confirm
 from rich.text import Text
 
-from comfy_doctor.plan import Plan
 from comfy_doctor.render.plans import plan_picture
 from comfy_doctor.render.words import TONES
 from download_worker.jobs.job import Job, JobId, Status
 from download_worker.jobs.ledger import Added
 from download_worker.text import safe_text
+
+if TYPE_CHECKING:  # the rooms behind it are a quarter of what `jobs list` takes, which shows none of them
+    from comfy_doctor.plan import Plan
 
 
 class Narrator:
