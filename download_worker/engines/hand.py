@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from download_worker.jobs import moves
 from download_worker.jobs.job import Job
 from download_worker.jobs.ledger import Order
+from download_worker.jobs.moves import Move
 from download_worker.leash import Leash
+
+# What an owner records that was told to let go; whoever lost the claim records nothing.
+ANSWERS: Mapping[Order, Callable[[str], Move]] = MappingProxyType(
+    {
+        Order.CANCEL: moves.cancelled,
+        Order.PAUSE: lambda at: moves.given_back(at, "Paused; the bytes stay"),
+        Order.MAKE_WAY: lambda at: moves.given_back(at, "Makes way for a job of higher priority; the bytes stay"),
+        Order.GO_ON: lambda at: moves.given_back(at, "Given back: the worker stops"),
+    }
+)
 
 
 @dataclass(eq=False)

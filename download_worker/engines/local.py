@@ -10,25 +10,22 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from types import MappingProxyType
 
 from loguru import logger
 
 from download_worker.anchor import LedgerLost
 from download_worker.ballast import Ballast
 from download_worker.engines.errands import Errands
-from download_worker.engines.hand import Hand
+from download_worker.engines.hand import ANSWERS, Hand
 from download_worker.errors import BadRequest, Code, IllegalMove, Interrupted, LostClaim, Trouble, TryLater
 from download_worker.housekeeping import clear_up, leaves_nothing, tidy
 from download_worker.jobs import moves
 from download_worker.jobs.bell import Bell
 from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import Bars, Beat, Holding, Order
-from download_worker.jobs.moves import Move
 from download_worker.owners import Owners
 from download_worker.process import process, record
 from download_worker.workshop import Workshop
@@ -44,16 +41,6 @@ CLEAR_UP_SECONDS = 24 * 3600.0
 BALLAST_BACK_SECONDS = 600.0
 ALLOCATIONS_PER_COLLECTION = 50_000
 """By the garbage collector, once the start is over: what jobs leave in circles may hold buffers."""
-
-# What an owner records that was told to let go; whoever lost the claim records nothing.
-_ANSWERS: Mapping[Order, Callable[[str], Move]] = MappingProxyType(
-    {
-        Order.CANCEL: moves.cancelled,
-        Order.PAUSE: lambda at: moves.given_back(at, "Paused; the bytes stay"),
-        Order.MAKE_WAY: lambda at: moves.given_back(at, "Makes way for a job of higher priority; the bytes stay"),
-        Order.GO_ON: lambda at: moves.given_back(at, "Given back: the worker stops"),
-    }
-)
 
 
 class LocalEngine:
@@ -316,7 +303,7 @@ class LocalEngine:
         if hand.order is Order.LOST:
             return
         try:
-            record(hand.job, self._shop, _ANSWERS[hand.order](self._shop.at()))
+            record(hand.job, self._shop, ANSWERS[hand.order](self._shop.at()))
         except LostClaim:
             logger.debug("job {} had another owner already", hand.job.job_id)
         except TryLater as trouble:

@@ -81,8 +81,7 @@ class PersistQueueBell:
         self._queue: _RingQueue | None = None
         self._identity: tuple[int, ...] | None = None
         self._version: int | None = None
-        self._is_drained = False
-        """All that was there at this version was heard, and nobody of this process rang since."""
+        self._is_drained = False  # at this version all was heard, and nobody of this process rang since
         self._rings_until_tidy = 0
         self._watch: Watch | None = None
         self._alarm = Alarm()

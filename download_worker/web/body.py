@@ -59,7 +59,7 @@ class Body:
         if not wanted:
             return 0
         if self._sock is None or self._reads_ahead:
-            got = self._stream.readinto1(view[:wanted])
+            got: int = self._stream.readinto1(view[:wanted])
             self._reads_ahead = wanted - got < io.DEFAULT_BUFFER_SIZE  # this read may have been for so few
         elif isinstance(self._sock, TlsStream):
             got = self._sock.read_many(view[:wanted])
@@ -80,12 +80,19 @@ class Body:
 
         None where nothing is, or where it takes more than that to find out.
         """
-        straight = isinstance(self._sock, socket.socket) and not self._chunked and not self._reads_ahead
         wanted = self._bounded(len(view))
-        if not straight or not wanted or _READV is None:
+        if (
+            _READV is None
+            or not isinstance(self._sock, socket.socket)
+            or self._chunked
+            or self._reads_ahead
+            or not wanted
+        ):
             return None
         try:
-            got = _READV(self._sock.fileno(), [view[:wanted]])  # it blocks no more than its socket, which has a timeout
+            got: int = _READV(
+                self._sock.fileno(), [view[:wanted]]
+            )  # it waits no more than a socket with a timeout does
         except _NOTHING_YET:
             return None
         self._count(got, wanted)

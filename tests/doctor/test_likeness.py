@@ -21,8 +21,13 @@ from comfy_doctor.resolvers.likeness import (
 )
 from download_worker.verifiers.content.families import Family
 
+
+def _names_a_variant(stem: str) -> bool:
+    return bool(parts_of(stem).precision | parts_of(stem).quant)
+
+
 STEMS = st.from_regex(r"[a-z]{3,8}([_-][a-z]{2,8}){0,2}([_-]?v?[1-9]\d?(\.[1-9])?)?", fullmatch=True).filter(
-    lambda stem: not (parts_of(stem).precision | parts_of(stem).quant) and not stem.endswith(("ud", "no", "non"))
+    lambda stem: not _names_a_variant(f"x_{stem}") and not stem.endswith(("ud", "no", "non"))
 )
 PRECISIONS = st.sampled_from(
     [

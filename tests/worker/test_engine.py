@@ -179,7 +179,12 @@ def test_not_every_end_of_a_job_is_a_reason_to_look_at_what_others_hold(
     bench.sweep_seconds = 2 * PATIENCE_SECONDS
     looks: list[None] = []
     look = bench.ledger.holdings
-    monkeypatch.setattr(bench.ledger, "holdings", lambda: (looks.append(None), look())[1])
+
+    def counted() -> Sequence[Holding]:
+        looks.append(None)
+        return look()
+
+    monkeypatch.setattr(bench.ledger, "holdings", counted)
     bench.let_go.set()
     jobs = [bench.hand_in() for _ in range(20)]
     with bench.running(monkeypatch):
