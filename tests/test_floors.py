@@ -26,7 +26,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("download_worker.errors", "download_worker.clock", "download_worker.endpoints"), 1),
     **dict.fromkeys(("download_worker.sqlite_files", "download_worker.limits", "download_worker.small_files"), 1),
     **dict.fromkeys(("download_worker.text", "download_worker.digests", "download_worker.json_texts"), 1),
-    **dict.fromkeys(("download_worker.anchor", "download_worker.ballast"), 2),
+    **dict.fromkeys(("download_worker.anchor", "download_worker.ballast", "download_worker.threads"), 2),
     **dict.fromkeys(("download_worker.settings", "download_worker.report", "download_worker.jobs.places"), 2),
     **dict.fromkeys(("download_worker.command_line", "download_worker.database", "download_worker.jobs.job"), 3),
     **dict.fromkeys(("download_worker.leash", "download_worker.owners", "download_worker.room"), 4),

@@ -28,6 +28,7 @@ from download_worker.jobs.job import Claim, Job, JobId, Lease, Status, WorkerId
 from download_worker.jobs.ledger import Bars, Beat, Holding, Order
 from download_worker.owners import Owners
 from download_worker.process import process, record
+from download_worker.threads import thread_errors
 from download_worker.workshop import Workshop
 
 STOP_SECONDS = 3.5
@@ -211,14 +212,14 @@ class LocalEngine:
         # A daemon, so that a thread stuck in a connect cannot keep the process from ending.
         thread = threading.Thread(target=self._work, args=(hand,), name=f"job-{hand.job.job_id[:8]}", daemon=True)
         try:
-            thread.start()
-        except RuntimeError as error:
+            with thread_errors():
+                thread.start()
+        except TryLater:
             self._leave(hand)
             with self._lock:
                 self._unrecorded.add(hand.job.claim)
             self._look_at = 0.0
-            hint = "raise the limit of processes (ulimit -u), or lower `jobs`"
-            raise TryLater(Code.STORAGE, "the system gives no more threads", hint=hint) from error
+            raise
 
     def _bars(self) -> tuple[Bars, bool]:
         """What no job is claimed behind now, and whether all places are taken."""

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 from download_worker.errors import Code, GiveUp, TryLater
 from download_worker.room import MORE_FILES
+from download_worker.threads import thread_errors
 from download_worker.web.addresses import is_address
 from download_worker.web.line import Line
 
 NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """It is this machine that has no sockets or no memory for them; no host is to blame."""
-MORE_THREADS = "lower `jobs`, or raise the limit of processes (ulimit -u); the worker tries again by itself"
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
@@ -150,11 +150,8 @@ class Names:
                 # A daemon, so that a resolver without an end cannot keep the process from ending.
                 look = threading.Thread(target=self._look, args=(host, port, lookup), name=f"resolves {host}")
                 look.daemon = True
-                try:
+                with thread_errors():
                     look.start()
-                except RuntimeError as error:
-                    message = f"this machine gives no more threads, and {host} was not looked up"
-                    raise TryLater(Code.STORAGE, message, hint=MORE_THREADS) from error
                 self._lookups[host, port] = lookup  # the thread cannot take it out before we leave the lock
         return lookup
 

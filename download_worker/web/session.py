@@ -25,6 +25,7 @@ from download_worker.leash import Leash
 from download_worker.room import MORE_FILES, OUT_OF_DESCRIPTORS
 from download_worker.settings import Settings
 from download_worker.text import Redactor
+from download_worker.threads import thread_errors
 from download_worker.web.addresses import is_address
 from download_worker.web.answers import refusal
 from download_worker.web.idle import Idle
@@ -234,7 +235,8 @@ def _in_time(route: Route) -> Iterator[None]:
 
     timer = threading.Timer(ANSWER_SECONDS, end)
     timer.daemon = True
-    timer.start()
+    with thread_errors():
+        timer.start()
     trouble: Trouble | None = None
     try:
         yield

@@ -94,6 +94,20 @@ def test_without_a_model_the_rules_decide_alone_and_say_so(good: Specimen) -> No
     assert told.prompt_sha256 is None
 
 
+def test_p8_where_there_are_no_more_threads_the_verdict_waits(
+    good: Specimen, stub: LlmStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rubric = ModelRubric(settings(stub))
+
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    with pytest.raises(TryLater, match="no more threads") as caught:
+        judged(good, rubric)
+    assert caught.value.code is Code.STORAGE
+
+
 def test_without_a_model_openai_is_never_loaded() -> None:
     code = (
         "import sys, pathlib; from download_worker.verifiers.rubric import ModelRubric;"

@@ -376,6 +376,17 @@ def test_shutdown_from_another_thread_ends_a_read(hub: Hub) -> None:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
+def test_p8_where_there_are_no_more_threads_a_question_waits(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    url, web = hub.publish("/api", b"{}"), Web(settings())
+    monkeypatch.setattr(threading.Timer, "start", none)
+    with pytest.raises(TryLater, match="no more threads") as caught:
+        web.get_json(url)
+    assert caught.value.code is Code.STORAGE
+
+
 def test_json_is_read_within_its_bound(hub: Hub) -> None:
     url = hub.publish("/api", b'{"id": 7}', content_type="application/json")
     assert Web(settings()).get_json(url) == {"id": 7}

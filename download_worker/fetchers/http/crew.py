@@ -20,7 +20,6 @@ from download_worker.errors import Code, GiveUp, Trouble, TryLater
 from download_worker.fetchers.http.assembly import MAX_RESTARTS, Assembly, TooMuch
 from download_worker.fetchers.http.berths import Berths
 from download_worker.fetchers.http.buffers import Buffer
-from download_worker.fetchers.http.duties import no_more_threads
 from download_worker.fetchers.http.lane import Lane
 from download_worker.fetchers.http.part import Part
 from download_worker.fetchers.http.sources import Source, next_source
@@ -32,6 +31,7 @@ from download_worker.leash import Leash
 from download_worker.pace import Pace, hold_back
 from download_worker.room import Fetched, Span
 from download_worker.settings import Settings
+from download_worker.threads import thread_errors
 from download_worker.web.session import Answer, Web
 
 MAX_BREAKS = 20
@@ -192,10 +192,10 @@ class Crew:
         self._lanes.append(lane)
         self._assembly.enter(lane.number)
         try:
-            lane.start()
-        except RuntimeError as error:  # the system gives no more threads
-            lane.trouble = no_more_threads()
-            lane.trouble.__cause__ = error
+            with thread_errors():
+                lane.start()
+        except TryLater as trouble:
+            lane.trouble = trouble
             self.left(lane)
 
     def _judge(self, lane: Lane) -> None:

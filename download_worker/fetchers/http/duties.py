@@ -12,9 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from download_worker.errors import Code, Interrupted, Trouble, TryLater
+from download_worker.errors import Interrupted, Trouble
 from download_worker.leash import Leash
 from download_worker.room import storage_errors
+from download_worker.threads import thread_errors
 
 WATCH_SECONDS = 5.0
 """An idle duty looks this often whether time alone gave it something to do."""
@@ -58,11 +59,9 @@ class Duties:
         with self._pumping:
             if self._threads is None and not self.stopping:
                 self._threads = ThreadPoolExecutor(len(self._duties), thread_name_prefix="part")
-                try:
+                with thread_errors():
                     for turn, wake in self._duties:
                         self._threads.submit(self._serve, turn, wake).add_done_callback(self._served)
-                except RuntimeError as error:
-                    raise no_more_threads() from error
 
     def pump(self) -> None:
         """Without threads: all that there is to do, in the thread of the caller. Raises what goes wrong."""
@@ -180,9 +179,3 @@ class Duties:
     def _wake_all(self) -> None:
         for condition in (self._settled, *(wake for _, wake in self._duties)):
             condition.notify_all()
-
-
-def no_more_threads() -> TryLater:
-    """The system gives this user or this container no more of them."""
-    hint = "lower `jobs`, or raise the limit of processes (ulimit -u); the worker tries again by itself"
-    return TryLater(Code.STORAGE, "this machine gives no more threads", hint=hint)

@@ -26,6 +26,7 @@ from download_worker.leash import Leash
 from download_worker.room import MORE_FILES, OUT_OF_DESCRIPTORS
 from download_worker.settings import Settings
 from download_worker.text import public_url, safe_text
+from download_worker.threads import thread_errors
 from download_worker.verifiers.rubric.answer import SCHEMA, Unusable
 from download_worker.web.answers import retry_after_seconds
 
@@ -162,7 +163,9 @@ def _in_time(call: Callable[[], str], leash: Leash, deadline: float) -> str:
             box.put(error)
 
     with leash.cutting(lambda: box.put(None)):
-        threading.Thread(target=run, name="language model", daemon=True).start()
+        asking = threading.Thread(target=run, name="language model", daemon=True)
+        with thread_errors():
+            asking.start()
         try:
             outcome = box.get(timeout=max(0.0, deadline - monotonic()))
         except Empty:
