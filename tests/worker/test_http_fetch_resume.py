@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from download_worker.errors import Code, GiveUp, Interrupted
-from download_worker.fetchers.http import HttpFetcher
+from download_worker.fetchers.http import HttpFetcher, lane
+from download_worker.fetchers.http.buffers import Buffer
+from download_worker.fetchers.http.part import Part
+from download_worker.fetchers.http.part_file import DIRECT_BYTES
 from download_worker.jobs.job import ModelInfo
 from download_worker.leash import Leash
 from download_worker.room import Fetched, Journal, Room, source_key
@@ -74,6 +77,25 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 FROM_HERE = f"bytes={HERE}-"
+
+
+def test_a_resume_within_a_block_of_the_disk_soon_keeps_to_its_blocks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so may what follows go past the page cache."""
+    begins: list[int] = []
+    put = Part.put
+
+    def watched(part: Part, buffer: Buffer, at: int, length: int, giver: int) -> None:
+        begins.append(at)
+        put(part, buffer, at, length, giver)
+
+    monkeypatch.setattr(Part, "put", watched)
+    monkeypatch.setattr(lane, "FILL_SECONDS", 30.0)
+    bench.has(durable=HERE + 1000)
+    assert bench.fetch(sha256=SHA, checkpoint_bytes=16 * 1024 * 1024).sha256 == SHA
+    assert begins[0] == HERE + 1000 and len(begins) > 3
+    assert all(at % DIRECT_BYTES == 0 for at in begins[2:] if at < DATA.size)
 
 
 def test_what_is_durable_is_not_fetched_again(bench: Bench) -> None:

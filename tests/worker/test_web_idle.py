@@ -437,6 +437,15 @@ def test_after_a_while_they_are_closed_at_the_next_opportunity(by: str) -> None:
     assert old.closed and not young.closed
 
 
+def test_n11_only_what_leads_to_the_same_goal_is_forgotten() -> None:
+    idle, elsewhere = Idle(), Goal(Origin("https", "other.example", 443), None)
+    lost, kept = [link(), link()], link(elsewhere)
+    park(idle, lost[0], kept, lost[1])
+    idle.forget(STRAIGHT)
+    assert all(each.closed for each in lost) and not kept.closed
+    assert idle.take(STRAIGHT) is None and idle.take(elsewhere) is kept
+
+
 def test_the_oldest_of_too_many_are_closed() -> None:
     idle, links = Idle(), [link() for _ in range(MOST_FOR_ONE + 2)]
     park(idle, *links)
