@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import sys
@@ -15,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from download_worker import mounts as mounts_module
 from download_worker.clock import FakeClock, SystemClock
 from download_worker.database import open_engine, reading, writing
 from download_worker.errors import Code, GiveUp, Trouble, TryLater
@@ -35,6 +35,7 @@ from download_worker.verifiers.rubric import model, prompt
 from download_worker.verifiers.rubric.judge import ModelRubric
 from download_worker.web.session import Web
 from tests import descriptors
+from tests.mountpoints import mounted_at
 
 JOB = JobId("0c2b6e1e-0000-4000-8000-000000000008")
 NOTED = Journal(total=10, versions=(Version("a"),), durable=(Stretch(0, 6, 0),))
@@ -148,16 +149,16 @@ def test_d8_d12_what_was_mounted_is_not_forgotten_because_nobody_can_read_it(
 ) -> None:
     disk = tmp_path / "disk" / "loras"
     disk.mkdir(parents=True)
-    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) in {Path("/"), disk.parent})
+    mounted_at(monkeypatch, disk.parent)
     mounts = Mounts(tmp_path / "state")
     mounts.check(disk)
-    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == Path("/"))
+    mounted_at(monkeypatch)
     with descriptors.none_left():
         with pytest.raises(TryLater) as caught:
             mounts.check(disk)
         assert later(caught.value)
         assert not mounts.is_there(disk)
-    assert mounts_module._mounts_in(tmp_path / "state" / "mounts.json") == {str(disk): str(disk.parent)}
+    assert json.loads((tmp_path / "state" / "mounts.json").read_text()) == {str(disk): str(disk.parent)}
 
 
 def test_d8_a_ledger_that_sqlite_cannot_open_now_is_for_later(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from download_worker.leash import Leash
 from download_worker.mounts import Mounts
 from download_worker.volumes import LOOK_SECONDS, Disks, Volumes, model_folder
 from tests.jobs import make_info, make_job
+from tests.mountpoints import mounted_at
 
 MIB = 1024**2
 RESERVE = 10 * MIB
@@ -230,10 +232,6 @@ def test_d9_a_look_takes_no_for_an_answer_although_bytes_are_free(
 # volumes that are gone
 
 
-def mounted_at(monkeypatch: pytest.MonkeyPatch, *points: Path) -> None:
-    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) in {Path("/"), *points})
-
-
 def test_d12_the_empty_mount_point_of_a_volume_is_not_filled_and_its_jobs_go_on_when_it_is_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,11 +324,12 @@ def test_d12_a_disk_that_answers_nothing_but_errors_is_away_and_no_worker_dies_o
 ) -> None:
     job = house.job()
 
-    def stale(path: object) -> bool:
+    def stale(path: object, **_: object) -> os.stat_result:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("os.path.ismount", stale)
+        patch.setattr("os.lstat", stale)
+        patch.setattr("os.stat", stale)
         with pytest.raises(TryLater) as away:
             house.volumes.check_mounted(job)
         assert away.value.code is Code.UNMOUNTED
@@ -398,6 +397,77 @@ def test_d12_a_memory_that_cannot_be_read_begins_anew(tmp_path: Path, damage: by
     Mounts(state).check(tmp_path)
     assert str(tmp_path) in (state / "mounts.json").read_text()
     assert [path.name for path in state.iterdir()] == ["mounts.json"]
+
+
+def test_d12_what_a_person_writes_into_the_memory_counts_from_the_next_job_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file tells nothing of it: in the same place, of the same size, within the same tick."""
+    folder, disk = tmp_path / "models", tmp_path / "mod-ls"
+    folder.mkdir()
+    mounts, memory = Mounts(tmp_path / "state"), tmp_path / "state" / "mounts.json"
+    mounted_at(monkeypatch, folder)
+    mounts.check(folder)
+    mounted_at(monkeypatch)
+    assert not mounts.is_there(folder)
+    written = memory.stat()
+    with memory.open("r+b") as file:
+        file.write(memory.read_bytes().replace(f'": "{folder}'.encode(), f'": "{disk}'.encode()))
+    os.utime(memory, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert memory.stat().st_size == written.st_size
+    assert mounts.is_there(folder)
+
+
+def test_d12_a_memory_of_many_folders_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (tmp_path / "state").mkdir()
+    others = {f"/elsewhere/{number:060}": "/elsewhere" for number in range(2000)}
+    (tmp_path / "state" / "mounts.json").write_text(json.dumps({**others, str(folder): str(folder)}))
+    mounted_at(monkeypatch)
+    assert not Mounts(tmp_path / "state").is_there(folder)
+    mounted_at(monkeypatch, folder, tmp_path)
+    Mounts(tmp_path / "state").check(tmp_path)
+    assert json.loads((tmp_path / "state" / "mounts.json").read_text()).items() >= others.items()
+
+
+def test_d12_one_look_asks_about_each_place_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "models" / "loras"
+    folder.mkdir(parents=True)
+    mounts, asked, lstat = Mounts(tmp_path / "state"), [], os.lstat
+    mounts.check(folder.parent, folder)
+
+    def counted(path: Path) -> os.stat_result:
+        asked.append(path)
+        return lstat(path)
+
+    monkeypatch.setattr("os.lstat", counted)
+    mounts.check(folder.parent, folder)
+    assert sorted(asked) == sorted([folder, *folder.parents])
+
+
+def test_d12_a_volume_that_comes_when_somebody_goes_through_its_place_is_there_before_the_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """autofs: until then its place has the number of autofs, and the folders below it would look mounted themselves."""
+    disk = tmp_path / "disk"
+    (disk / "loras").mkdir(parents=True)
+    mounts, stat = Mounts(tmp_path / "state"), os.stat
+
+    def mounting(path: str | Path, **named: bool) -> os.stat_result:
+        if isinstance(path, Path) and disk in path.parents:
+            mounted_at(monkeypatch, disk)  # the same number for all that is on it
+        return stat(path, **named)
+
+    def lstat(path: str | Path) -> os.stat_result:
+        there = mounting(path, follow_symlinks=False)
+        return os.stat_result((*there[:2], 7 if path == disk else 0, *there[3:]))
+
+    monkeypatch.setattr("os.lstat", lstat)
+    monkeypatch.setattr("os.stat", mounting)
+    mounts.check(disk, disk / "loras")
+    memory = json.loads((tmp_path / "state" / "mounts.json").read_text())
+    assert memory == {str(disk): str(disk), str(disk / "loras"): str(disk)}
 
 
 # the ledger's own volume

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -17,6 +18,7 @@ from download_worker.engines import local
 from download_worker.errors import Code, TryLater
 from download_worker.jobs.job import Job, ModelInfo, Status
 from download_worker.jobs.ledger import Ledger, Question
+from download_worker.mounts import Mounts, _Look
 from download_worker.settings import Settings
 from tests.hub import Hub, SizedPattern, sha256_of
 from tests.makers import safetensors_prefix
@@ -112,6 +114,74 @@ def test_d12_the_disk_below_a_missing_mount_is_not_filled(hub: Hub, settings: Se
             until(lambda: well(ledger) == 1)
             assert (models / "loras" / "0.safetensors").stat().st_size == MIB
             assert ledger.get(job.job_id).tries == 1
+
+
+@contextmanager
+def bound(folder: Path, place: Path) -> Iterator[None]:
+    place.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "--bind", str(folder), str(place)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("this user may not mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def told_by_the_system(path: Path) -> Path:
+    place = path.resolve()
+    while not os.path.ismount(place):
+        place = place.parent
+    return place
+
+
+def test_d12_what_a_look_finds_is_what_the_system_tells_of_each_place(tmp_path: Path) -> None:
+    disk, inner = tmp_path / "disk", tmp_path / "disk" / "inner"
+    plain, bind, same = tmp_path / "plain", tmp_path / "bind", tmp_path / "same"
+    (plain / "loras").mkdir(parents=True)
+    with ExitStack() as stack:
+        for place in (disk, inner, inner):  # the last one lies over the one before
+            stack.enter_context(mounted(place, "1m"))
+        for folder, place in ((plain, bind), (inner, plain / "loras"), (tmp_path, same)):
+            stack.enter_context(bound(folder, place))
+        (disk / "models").mkdir()
+        for name, leads in {"link": inner, "far": Path("disk/../plain"), "links": tmp_path / "link"}.items():
+            (tmp_path / name).symlink_to(leads)
+        (disk / "up").symlink_to("..")
+        (tmp_path / "circle").symlink_to("circle")
+        places = [disk, inner, plain, bind, same, plain / "loras", bind / "loras", disk / "models", same / "disk"]
+        places += [tmp_path / "link", tmp_path / "far" / "loras", tmp_path / "links" / "x" / "y", disk / "up" / "disk"]
+        places += [disk / ".." / "plain" / "loras", tmp_path / "link" / ".." / "models", tmp_path / "none", Path("/")]
+        for look in (_Look({}, places), _Look({}, ())):
+            for place in places:
+                assert look.mount_point_of(place) == told_by_the_system(place), place
+        assert _Look({}, ()).mount_point_of(tmp_path / "circle" / "x") == told_by_the_system(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["disk", "inner", "bind"])
+def test_d12_whichever_of_several_mounts_goes_its_folders_are_missed_and_only_they(tmp_path: Path, lost: str) -> None:
+    disk, inner, bind = tmp_path / "disk", tmp_path / "disk" / "inner", tmp_path / "bind"
+    folders = {"disk": disk / "loras", "inner": inner / "loras", "bind": bind / "loras", "link": tmp_path / "link"}
+    mounts = Mounts(tmp_path / "state")
+    with mounted(disk, "1m"), mounted(inner, "1m"), bound(disk, bind):
+        for folder in (disk / "loras", inner / "loras"):
+            folder.mkdir()
+        folders["link"].symlink_to(bind / "loras")
+        mounts.check(*folders.values())
+        if lost == "disk":
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        elif lost == "inner":
+            subprocess.run(["umount", str(inner)], check=True)
+        else:
+            subprocess.run(["umount", str(bind)], check=True)
+        missed = {name for name, folder in folders.items() if not mounts.is_there(folder)}
+        for place, size in ((disk, "1m"), (inner, "1m")):  # for the ends of the blocks
+            if not os.path.ismount(place):
+                place.mkdir(exist_ok=True)
+                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
+        if not os.path.ismount(bind):
+            subprocess.run(["mount", "--bind", str(disk), str(bind)], check=True)
+    assert missed == {"disk": {"disk", "inner"}, "inner": {"inner"}, "bind": {"bind", "link"}}[lost]
 
 
 def test_d1_a_volume_that_is_full_is_waited_for_and_everything_comes(
