@@ -7,6 +7,7 @@ One redactor and one `safe_text` stand before every sink; every line carries its
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import traceback
@@ -26,6 +27,11 @@ LOG_NAME = "download_worker.log"
 ROTATE_AT_BYTES = 20 * 1024 * 1024
 KEEP_FILES = 5
 MAX_TRACE_CHARS = 20_000
+STAYS_OPEN = os.name == "posix"
+"""Windows lets nobody rename a file that another process has open."""
+
+FILE_MODE = 0o666  # without the bits of the umask
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def set_up(state: Path | None, redact: Redactor, *, level: str = "INFO", terminal: bool = True) -> None:
@@ -79,23 +85,58 @@ def _to_terminal(message: Message) -> None:
 
 
 class _LogFile:
-    """JSON lines, each written to the file as it is then: another worker of this home may have rotated it, and a disk
-    that was full may have room again. What cannot be written is lost: loguru's complaint would show what it was, with
-    every exception that was being handled, secrets and all.
+    """JSON lines, each written to the file that has the name then: another worker of this home may have rotated it, or
+    a person removed it. What cannot be written is lost, and a disk that was full may have room again: loguru's
+    complaint would show what it was, with every exception that was being handled, secrets and all.
+
+    loguru writes one line at a time, and stops a sink that it removes.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._descriptor: int | None = None
+        self._number = (0, 0)
 
-    def __call__(self, message: Message) -> None:
-        line = _json_line(message.record)
-        with suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._path.open("a", encoding="ascii") as file:
-                file.write(line)
-                full = file.tell() >= ROTATE_AT_BYTES
-            if full:
+    def write(self, message: Message) -> None:
+        line = _json_line(message.record).encode("ascii")
+        try:
+            descriptor, size = self._opened()
+            size += len(line)
+            while line:
+                line = line[os.write(descriptor, line) :]
+        except OSError:
+            self.stop()
+            return
+        if size >= ROTATE_AT_BYTES:
+            self.stop()
+            with suppress(OSError):
                 self._rotate()
+        elif not STAYS_OPEN:
+            self.stop()
+
+    def stop(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):  # what a network drive tells when it is closed
+                os.close(descriptor)
+
+    def _opened(self) -> tuple[int, int]:
+        """The descriptor of the file of that name, and its size. While it is open, no other file gets its number.
+        Raises OSError."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                there = self._path.stat()
+                if (there.st_dev, there.st_ino) == self._number:
+                    return self._descriptor, there.st_size
+            self.stop()
+        try:
+            self._descriptor = os.open(self._path, _APPENDING, FILE_MODE)
+        except FileNotFoundError:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, _APPENDING, FILE_MODE)
+        there = os.fstat(self._descriptor)
+        self._number = there.st_dev, there.st_ino
+        return self._descriptor, there.st_size
 
     def _rotate(self) -> None:
         for number in range(KEEP_FILES, 1, -1):

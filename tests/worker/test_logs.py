@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -138,6 +139,13 @@ def test_setting_up_again_replaces_the_sinks(tmp_path: Path) -> None:
     assert len(lines(tmp_path)) == 1
 
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux does")
+
+
+def open_logs() -> int:
+    return sum(os.path.realpath(file).endswith(LOG_NAME) for file in Path("/proc/self/fd").iterdir())
+
+
 class Broken(io.StringIO):
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -206,12 +214,121 @@ def test_a_full_file_makes_room_and_only_so_many_are_kept(tmp_path: Path, monkey
     assert all(file.stat().st_size < 1_200 for file in files)
 
 
-def test_p13_a_file_that_another_worker_rotated_is_begun_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["not begun", "begun"])
+def test_p13_a_file_that_another_worker_rotated_is_begun_anew(tmp_path: Path, begun: bool) -> None:
     set_up(tmp_path, REDACT, terminal=False)
     logger.info("before")
     (tmp_path / LOG_NAME).rename(tmp_path / f"{LOG_NAME}.1")
+    if begun:
+        (tmp_path / LOG_NAME).touch()
     logger.info("after")
     assert [line["message"] for line in lines(tmp_path)] == ["after"]
+
+
+@pytest.mark.parametrize("goes", ["the file", "the folder"])
+def test_p13_a_file_that_somebody_removed_is_begun_anew(tmp_path: Path, goes: str) -> None:
+    state = tmp_path / "state"
+    set_up(state, REDACT, terminal=False)
+    for number in range(3):
+        logger.info("before {}", number)
+        (state / LOG_NAME).unlink()
+        if goes == "the folder":
+            state.rmdir()
+        logger.info("after {}", number)
+        assert [line["message"] for line in lines(state)] == [f"after {number}"]
+
+
+def test_p13_two_workers_of_one_home_rotate_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever did not rotate it goes on in the new one, and not where nobody looks any more."""
+    monkeypatch.setattr(logs, "ROTATE_AT_BYTES", 1_000)
+    monkeypatch.setattr(logs, "KEEP_FILES", 100)
+    set_up(tmp_path, REDACT, terminal=False)
+    logger.add(logs._LogFile(tmp_path / LOG_NAME), level="DEBUG", format="{message}")
+    for number in range(50):
+        logger.info("line {}", number)
+    files = sorted(tmp_path.glob(f"{LOG_NAME}*"))
+    assert all(len(b"".join(file.read_bytes().splitlines(keepends=True)[:-1])) < 1_000 for file in files)
+    told = sorted(json.loads(line)["message"] for file in files for line in file.read_text().splitlines())
+    assert told == sorted(2 * [f"line {number}" for number in range(50)])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps no log open")
+def test_a_line_is_one_question_and_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(tmp_path, REDACT, terminal=False)
+    logger.info("first")
+
+    def never(*_: object) -> int:
+        pytest.fail("it is open")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", never)
+        patched.setattr(os, "close", never)
+        logger.info("second")
+    assert [line["message"] for line in lines(tmp_path)] == ["first", "second"]
+
+
+def test_where_an_open_file_cannot_be_renamed_none_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "STAYS_OPEN", False)
+    opened: list[int] = []
+    closed: list[int] = []
+    rotated: list[list[int]] = []
+    os_open, os_close = os.open, os.close
+
+    def counted_open(path: Path, flags: int, mode: int) -> int:
+        opened.append(os_open(path, flags, mode))
+        return opened[-1]
+
+    def counted_close(descriptor: int) -> None:
+        closed.append(descriptor)
+        os_close(descriptor)
+
+    monkeypatch.setattr(os, "open", counted_open)
+    monkeypatch.setattr(os, "close", counted_close)
+    monkeypatch.setattr(logs._LogFile, "_rotate", lambda _: rotated.append(list(closed)))
+    set_up(tmp_path, REDACT, terminal=False)
+    for number in range(3):
+        logger.info("line {}", number)
+        assert closed == opened
+    monkeypatch.setattr(logs, "ROTATE_AT_BYTES", 1)
+    logger.info("full")
+    assert len(opened) == 4
+    assert rotated == [opened], "it was closed before it was renamed"
+
+
+@needs_proc
+def test_sinks_that_are_replaced_leave_nothing_open(tmp_path: Path) -> None:
+    for _ in range(3):
+        set_up(tmp_path, REDACT, terminal=False)
+        logger.info("x")
+        assert open_logs() == 1
+    logger.remove()
+    assert open_logs() == 0
+
+
+@needs_proc
+def test_p13_a_write_that_fails_closes_the_file_and_the_next_line_opens_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(tmp_path, REDACT, terminal=False)
+    logger.info("before")
+
+    def stale(*_: object) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", stale)
+        logger.info("lost")
+    assert open_logs() == 0
+    logger.info("after")
+    assert [line["message"] for line in lines(tmp_path)] == ["before", "after"]
+
+
+def test_a_line_that_is_taken_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(tmp_path, REDACT, terminal=False)
+    os_write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, piece: os_write(descriptor, piece[:7]))
+    logger.info("whole")
+    assert [line["message"] for line in lines(tmp_path)] == ["whole"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX idea")
