@@ -27,7 +27,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from download_worker.errors import Code, GiveUp, LostClaim, Trouble, TryLater
 from download_worker.jobs.job import JobId
-from download_worker.small_files import replace_durably
+from download_worker.small_files import is_made, is_swept, remove_tree, replace_durably
 
 STAGING_BESIDE_MODELS = ".comfy-doctor-staging"
 MAX_JOURNAL_BYTES = 1024 * 1024
@@ -158,10 +158,10 @@ class Room:
         """None when there is none, or none that can be believed. Raises TryLater(storage): nobody can look now."""
         try:
             journal = self._in_mind
-            if journal is None:
+            if journal is None and not self.fresh:
                 with self._journal.open("rb") as file:
                     journal = _JOURNAL.validate_json(file.read(MAX_JOURNAL_BYTES), strict=True)
-            return journal if journal.fits(self.part.stat().st_size) else None
+            return journal if journal and journal.fits(self.part.stat().st_size) else None
         except (OSError, ValueError) as error:
             with storage_errors(self._journal):
                 if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
@@ -217,17 +217,23 @@ def staging_for(target: Path, home_staging: Path, models_root: Path) -> Path:
     Home's staging if it is on that volume, else the models root's, else (a model folder that is a link to another disk)
     one in that folder itself; a part file has no model extension, so ComfyUI never lists it.
 
-    Raises:
-        GiveUp: permission or storage: the folders cannot be looked at.
+    Raises GiveUp (permission, storage) where the folders cannot be looked at.
     """
     with storage_errors(target):
-        folder = nearest_existing(target.parent)
-        volume = folder.stat().st_dev
-        if nearest_existing(home_staging).stat().st_dev == volume:
+        volume = volume_of(target.parent)
+        if volume_of(home_staging) == volume:
             return home_staging
-        if nearest_existing(models_root).stat().st_dev == volume:
+        if volume_of(models_root) == volume:
             return models_root / STAGING_BESIDE_MODELS
-        return folder.resolve() / STAGING_BESIDE_MODELS
+        return nearest_existing(target.parent).resolve() / STAGING_BESIDE_MODELS
+
+
+def volume_of(path: Path) -> int:
+    """`st_dev` of the nearest that is there. Raises OSError."""
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return nearest_existing(path).stat().st_dev
 
 
 def nearest_existing(path: Path) -> Path:
@@ -249,7 +255,6 @@ def entered(staging: Path, job_id: JobId, attempts: int) -> Iterator[Room]:
     hall = staging / job_id
     own = hall / str(attempts)
     with storage_errors(own):
-        hall.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock, fresh = _take_over(hall, own)
     room = Room(own, fresh=fresh)
     try:
@@ -272,11 +277,13 @@ def leave_for_good(staging: Path, job_id: JobId, attempts: int) -> None:
     """
     hall = staging / job_id
     with storage_errors(hall):
-        for room in list(hall.iterdir()) if hall.is_dir() else ():
+        swept = is_swept(hall / str(attempts), hall / f"{attempts}{GONE_SUFFIX}", ("part", "lock"))
+        for room in list(hall.iterdir()) if not swept and hall.is_dir() else ():
             number = room.name.removesuffix(COPY_SUFFIX).removesuffix(GONE_SUFFIX)
             if not number.isdigit() or int(number) <= attempts:
                 _remove(room)
-        for folder in (hall, staging) if staging.name == STAGING_BESIDE_MODELS else (hall,):
+        left = () if swept else (hall,)
+        for folder in (*left, staging) if staging.name == STAGING_BESIDE_MODELS else left:
             with suppress(OSError):  # not empty: somebody else is in it
                 folder.rmdir()
 
@@ -298,14 +305,13 @@ def _is_locked(room: Path) -> bool:
 def _take_over(hall: Path, own: Path) -> tuple[FileLock, bool]:
     """Adopt the most advanced room in the hall, and remove the others. Returns the lock of the own room, and whether
     that room is new."""
-    others = [path for path in hall.iterdir() if path.is_dir() and path != own]
+    others = [] if is_made(hall) else [path for path in hall.iterdir() if path.is_dir() and path != own]
     former = sorted((path for path in others if path.name.isdigit()), key=_advance, reverse=True)
     if any(int(room.name) > int(own.name) for room in former):
         raise LostClaim(own)
     if former and not own.exists():
         _adopt(former[0], own)
-    fresh = not own.exists()
-    own.mkdir(mode=0o700, exist_ok=True)
+    fresh = is_made(own)
     lock = FileLock(own / "lock", timeout=LOCK_SECONDS, thread_local=False)  # housekeeping may just be looking
     lock.acquire()
     for leftover in others:
@@ -325,18 +331,16 @@ def _remove(room: Path) -> None:
         return
     except PermissionError:  # Windows renames no folder in which a file is open
         gone = room
-    shutil.rmtree(gone, onerror=_ignore_missing)
+    remove_tree(gone)
 
 
 def _adopt(former: Path, own: Path) -> None:
     """Take a dead owner's room as it is; of one that is only stopped, or that is in use, copy what is durable."""
-    if _is_locked(former):
-        _copy_durable(Room(former), own)
-        return
-    try:
-        former.rename(own)
-    except PermissionError:  # Windows renames no folder in which a file is open
-        _copy_durable(Room(former), own)
+    if not _is_locked(former):
+        with suppress(PermissionError):  # Windows renames no folder in which a file is open
+            former.rename(own)
+            return
+    _copy_durable(Room(former), own)
 
 
 def _advance(folder: Path) -> tuple[int, int]:
@@ -370,11 +374,6 @@ def _copy_stretch(source: BinaryIO, sink: BinaryIO, stretch: Stretch) -> Stretch
         sink.write(piece)
         at += len(piece)
     return stretch._replace(end=at)
-
-
-def _ignore_missing(_call: object, _path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]
 
 
 @contextmanager

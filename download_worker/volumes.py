@@ -28,7 +28,7 @@ from download_worker.jobs.job import Job, JobId
 from download_worker.jobs.places import FOLDERS, canonical_folder
 from download_worker.leash import Leash
 from download_worker.mounts import Mounts
-from download_worker.room import OUT_OF_SPACE, nearest_existing
+from download_worker.room import OUT_OF_SPACE, nearest_existing, volume_of
 
 RESERVE_BYTES = 256 * 1024**2
 LOOK_SECONDS = 5.0
@@ -96,7 +96,7 @@ class Disks:
     """The questions that only a file system can answer; tests put others in their place."""
 
     free_bytes: FreeBytes = lambda folder: shutil.disk_usage(folder).free
-    volume_of: Callable[[Path], int] = lambda path: nearest_existing(path).stat().st_dev
+    volume_of: Callable[[Path], int] = volume_of
     takes_bytes: Callable[[Path], bool] = lambda folder: _takes_bytes(folder)
 
 

@@ -484,7 +484,9 @@ def test_a_staging_that_cannot_be_cleared_does_not_decide_the_job(
     shop = make_shop(Sources(one=GOOD))
     hand_in(shop, tmp_path)
     monkeypatch.setattr("shutil.rmtree", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     assert walk(shop).status is Status.SUCCESS
+    assert [path.name for path in (tmp_path / "staging").glob("*/*/*")]
 
 
 def test_a_source_that_keeps_failing_half_way_is_left_for_a_mirror_in_the_end(

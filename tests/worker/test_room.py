@@ -122,6 +122,38 @@ def test_p4_from_a_stopped_owner_only_the_durable_bytes_are_copied_and_its_paths
         assert halls(staging) == ["2"]
 
 
+def test_p4_a_dead_owners_folder_that_cannot_be_renamed_is_copied(
+    staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows renames none in which a file is open."""
+    former, rename = leave_behind(staging, 1), Path.rename
+
+    def as_windows_does(path: Path, target: Path) -> Path:
+        if path == former.folder:
+            raise PermissionError(errno.EACCES, "The process cannot access the file", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", as_windows_does)
+    with entered(staging, JOB, 2) as room:
+        assert room.journal() == NOTED
+        assert room.part.read_bytes() == DURABLE
+        assert halls(staging) == ["2"]
+
+
+def test_what_vanishes_while_it_is_removed_is_removed(staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = leave_behind(staging, 1)
+    (left.folder / "journal.new").touch()
+
+    def gone_meanwhile(path: Any, **named: Any) -> None:
+        unlink(path, **named)
+        unlink(path, **named)
+
+    unlink = os.unlink
+    monkeypatch.setattr(os, "unlink", gone_meanwhile)
+    leave_for_good(staging, JOB, 1)
+    assert not (staging / JOB).exists()
+
+
 def test_p4_a_file_that_somebody_may_still_write_to_is_not_whole_any_more(staging: Path) -> None:
     room = leave_behind(staging, 1, data=DURABLE)
     room.note(replace(WHOLE, identity=Identity.of(room.part.stat())))
@@ -562,6 +594,21 @@ def test_on_one_volume_staging_is_homes_also_before_any_folder_exists(tmp_path: 
     assert staging_for(models / "loras/a/b/x.pt", home, models) == home
 
 
+def test_each_folder_is_asked_once_for_its_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, models = tmp_path / "home", tmp_path / "models"
+    home.mkdir()
+    (models / "loras").mkdir(parents=True)
+    asked, stat = [], Path.stat
+
+    def count(path: Path, **named: Any) -> os.stat_result:
+        asked.append(path)
+        return stat(path, **named)
+
+    monkeypatch.setattr(Path, "stat", count)
+    assert staging_for(models / "loras" / "x.pt", home, models) == home
+    assert asked == [models / "loras", home]
+
+
 def test_d3_models_on_another_volume_have_their_staging_beside_them(tmp_path: Path, other_volume: Path) -> None:
     models = other_volume / "models"
     target = models / "loras/x.pt"
@@ -615,6 +662,61 @@ def test_p4_a_former_owner_that_still_writes_cannot_keep_its_room_from_being_rem
     monkeypatch.setattr(shutil, "rmtree", meanwhile_it_writes)
     leave_for_good(tmp_path, job_id, 1)
     assert not (tmp_path / job_id).exists()
+
+
+def test_p4_not_even_a_usual_room_is_removed_before_its_path_is(staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room, unlink, late = leave_behind(staging, 1), Path.unlink, []
+    (room.folder / "journal.json").unlink()
+
+    def meanwhile_it_looks(path: Path, *, missing_ok: bool = False) -> None:
+        late.append(room.part.exists())
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", meanwhile_it_looks)
+    leave_for_good(staging, JOB, 1)
+    assert late and not any(late)
+    assert not (staging / JOB).exists()
+
+
+def test_a_usual_stay_lists_no_folder_and_looks_for_no_journal(staging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hall that was just made is empty, and no journal is in a room that was."""
+
+    def never(path: Path, *_: object) -> None:
+        pytest.fail(f"{path} was looked at")
+
+    staging.mkdir()
+    for owner, name in ((Path, "iterdir"), (Path, "open"), (os, "scandir"), (os, "listdir")):
+        monkeypatch.setattr(owner, name, never)
+    with entered(staging, JOB, 1) as room:
+        assert room.journal() is None and room.whole_file() is None
+        os.close(os.open(room.part, os.O_CREAT | os.O_WRONLY))
+        prepared = room.folder
+    assert not prepared.parent.exists() and staging.exists()
+
+
+def test_whatever_else_is_in_a_hall_goes_as_well_or_stays_as_it_must(staging: Path) -> None:
+    for name in ("1", "2.gone", "2.new", "4"):
+        (staging / JOB / name / "deep").mkdir(parents=True)
+        (staging / JOB / name / "part").touch()
+    with pytest.raises(LostClaim), entered(staging, JOB, 2):
+        pytest.fail("a former claim got a room")
+    (staging / JOB / "2").mkdir()
+    (staging / JOB / "2" / "part").touch()
+    leave_for_good(staging, JOB, 2)
+    assert halls(staging) == ["4"]
+    leave_for_good(staging, JOB, 4)
+    assert not (staging / JOB).exists()
+
+
+def test_what_a_link_in_the_place_of_a_room_leads_to_is_not_emptied(staging: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "part").touch()
+    (staging / JOB).mkdir(parents=True)
+    (staging / JOB / "1").symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(GiveUp):
+        leave_for_good(staging, JOB, 1)
+    assert (elsewhere / "part").exists()
 
 
 def test_a_journal_that_speaks_of_more_than_the_whole_file_is_not_believed(tmp_path: Path) -> None:
