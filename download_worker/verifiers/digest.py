@@ -7,7 +7,6 @@ that was written (same inode, size and modification time); else it is computed a
 from __future__ import annotations
 
 import hashlib
-import os
 
 from loguru import logger
 
@@ -15,7 +14,7 @@ from download_worker.digests import feed
 from download_worker.errors import Code
 from download_worker.leash import Leash
 from download_worker.room import Identity
-from download_worker.verifiers.reading import reading
+from download_worker.verifiers.reading import examining, reading
 from download_worker.verifiers.verifier import Evidence, Rejected, Specimen
 
 
@@ -44,12 +43,12 @@ class DigestVerifier:
 def _measured(specimen: Specimen, leash: Leash) -> tuple[int, str]:
     """Size in bytes and digest of what is on the disk now, without reading it again where nothing has touched it."""
     fetched = specimen.file
-    with reading(specimen) as file:
-        now = Identity.of(os.fstat(file.fileno()))
-        if now == fetched.identity:
+    with examining(specimen) as path:
+        if Identity.of(path.stat()) == fetched.identity:
             return fetched.size, fetched.sha256
-        logger.warning("{} was touched after it was fetched; reading it again", fetched.path)
-        digest = hashlib.sha256()
+    logger.warning("{} was touched after it was fetched; reading it again", fetched.path)
+    digest = hashlib.sha256()
+    with reading(specimen) as file:
         size = feed(digest, file, check=leash.check)
     if digest.hexdigest() != fetched.sha256:
         raise Rejected(

@@ -106,15 +106,15 @@ class FiletypeVerifier:
         leash.check()
         with reading(specimen) as file:
             head = file.read(HEAD_BYTES)
-        filename = specimen.wanted.expected_filename
+        filename, content = specimen.wanted.expected_filename, content_of(head)
         told = specimen.file.content_type
         facts = {
-            "content": content_of(head),
+            "content": content,
             "extension": _extension(filename),
             "libmagic": libmagic_says(head),
             "content_type_header": None if told is None else safe_text(told, max_chars=100),
         }
-        trouble = _objection(filename, head)
+        trouble = _objection(filename, head, content)
         if trouble is not None:
             raise Rejected(*trouble, evidence=facts)
         return Evidence(self.name, facts)
@@ -129,9 +129,10 @@ def inspect_head(filename: str) -> Inspect:
     def inspect(head: bytes) -> None:
         if len(head) < MIN_MODEL_BYTES:
             return  # too little to judge; the whole file is looked at again before it is placed
-        trouble = _objection(filename, head[:HEAD_BYTES])
+        content = content_of(head[:HEAD_BYTES])
+        trouble = _objection(filename, head[:HEAD_BYTES], content)
         if trouble is not None:
-            raise Rejected(*trouble, evidence={"content": content_of(head)})
+            raise Rejected(*trouble, evidence={"content": content})
 
     return inspect
 
@@ -199,9 +200,8 @@ def _told(error: magic.MagicException) -> str:
     return safe_text(words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words), max_chars=200)
 
 
-def _objection(filename: str, head: bytes) -> tuple[Code, str] | None:
+def _objection(filename: str, head: bytes, content: str) -> tuple[Code, str] | None:
     """Code and message when this content cannot have this name."""
-    content = content_of(head)
     extension = _extension(filename)
     if content in _CONTENTS.get(extension, frozenset()):
         return None

@@ -1,9 +1,11 @@
-"""How verifiers open the file under examination. Its path is the fence: where it is gone, the claim is lost."""
+"""How verifiers look at the file under examination. Its path is the fence: where it is gone, the claim is lost."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from download_worker.errors import LostClaim
@@ -12,8 +14,8 @@ from download_worker.verifiers.verifier import Specimen
 
 
 @contextmanager
-def reading(specimen: Specimen) -> Iterator[BinaryIO]:
-    """The staged file, open for reading.
+def examining(specimen: Specimen) -> Iterator[Path]:
+    """The path of the staged file, and what the disk says of it translated.
 
     Raises:
         LostClaim: the room is no longer ours. TryLater, GiveUp: see `storage_errors`.
@@ -21,7 +23,14 @@ def reading(specimen: Specimen) -> Iterator[BinaryIO]:
     path = specimen.file.path
     with storage_errors(path):
         try:
-            with path.open("rb") as file:
-                yield file
+            yield path
         except FileNotFoundError as error:
             raise LostClaim(f"{path} is gone: another worker has this job") from error
+
+
+@contextmanager
+def reading(specimen: Specimen) -> Iterator[BinaryIO]:
+    """The staged file, open for reading. Raises what `examining` does."""
+    # With a size that is given, Python does not ask whether the file is a terminal.
+    with examining(specimen) as path, path.open("rb", buffering=io.DEFAULT_BUFFER_SIZE) as file:
+        yield file

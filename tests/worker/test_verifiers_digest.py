@@ -39,6 +39,12 @@ def test_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
     assert caught.value.code is Code.SIZE_MISMATCH
 
 
+def test_a_file_that_nobody_touched_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = specimen(tmp_path, CONTENT, sha256=SHA256)
+    monkeypatch.setattr(Path, "open", lambda *_, **__: pytest.fail("it was opened"))
+    assert DigestVerifier().examine(item, Leash()).facts["sha256"] == SHA256
+
+
 def test_d16_a_file_that_changed_after_the_fetch_is_read_again_and_refused(tmp_path: Path) -> None:
     item = specimen(tmp_path, CONTENT)
     changed = b"X" + CONTENT[1:]

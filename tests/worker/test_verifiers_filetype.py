@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,21 @@ def test_without_its_database_libmagic_lets_the_file_wait_and_says_what_to_do(
     with pytest.raises(TryLater, match="libmagic cannot open its database") as caught:
         FiletypeVerifier().examine(specimen(tmp_path, makers.safetensors_bytes(4096)), Leash())
     assert caught.value.code is Code.STORAGE and "pylibmagic" in caught.value.hint
+
+
+@pytest.mark.parametrize("head", [ONNX, UNWANTED["noise"]], ids=["onnx", "noise"])
+def test_one_look_at_what_arrives_asks_libmagic_once(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    asked: list[bytes] = []
+
+    class Counting:
+        def from_buffer(self, head: bytes) -> str:
+            asked.append(head)
+            return "application/octet-stream"
+
+    monkeypatch.setattr(filetype, "_magic", lambda mime: Counting())
+    with suppress(Rejected):
+        inspect_head("m.onnx")(head)
+    assert len(asked) == 1
 
 
 def test_bytes_that_libmagic_fails_at_are_nothing_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
