@@ -48,14 +48,19 @@ def target_place(job: Job, umask: int) -> Iterator[Place]:
     subfolders = [part for part in safe_subfolder(info.subfolder).split("/") if part]
     if model_folder.joinpath(*subfolders) != target.parent:
         raise Refused(Code.UNSAFE_NAME, f"{target} is not below {model_folder}")
-    _make_folders(model_folder, FOLDER_MODE & ~umask)
+    mode = FOLDER_MODE & ~umask
     if not BY_DESCRIPTOR:
-        yield Place(target, None, str(_walked(model_folder, subfolders, FOLDER_MODE & ~umask) / target.name))
+        _make_folders(model_folder, mode)
+        yield Place(target, None, str(_walked(model_folder, subfolders, mode) / target.name))
         return
     with ExitStack() as opened:
-        folder = _opened(opened, model_folder, None)
+        try:
+            folder = _opened(opened, model_folder, None)
+        except FileNotFoundError:
+            _make_folders(model_folder, mode)
+            folder = _opened(opened, model_folder, None)
         for part in subfolders:
-            folder = _entered(opened, folder, part, FOLDER_MODE & ~umask)
+            folder = _entered(opened, folder, part, mode)
         yield Place(target, folder, target.name)
 
 

@@ -50,11 +50,11 @@ class ModelFileInstaller:
         target, wanted = job.target, job.model_info
         with _explained(target):
             try:
-                there = target.stat()
+                there = target.lstat()
             except FileNotFoundError:
-                if target.is_symlink():
-                    raise _conflict(target, "a link to nothing is there") from None
                 return None
+            if stat.S_ISLNK(there.st_mode):
+                there = _linked(target)
             if not stat.S_ISREG(there.st_mode):
                 raise _conflict(target, "something that is no file is there")
             if wanted.size is not None and wanted.size != there.st_size:
@@ -74,9 +74,9 @@ class ModelFileInstaller:
         target = job.target
         leash.check()
         with _explained(target), target_place(job, self._umask) as place:
-            with _staged(file) as descriptor:
+            with _staged(file) as (descriptor, there):
                 # ComfyUI may run as somebody else. Before the link, so that the file never appears with another mode.
-                mode, there = FILE_MODE & ~self._umask, os.fstat(descriptor)
+                mode = FILE_MODE & ~self._umask
                 if stat.S_IMODE(there.st_mode) != mode:  # else it was flushed with it
                     set_mode(descriptor, mode)
                     os.fsync(descriptor)
@@ -93,18 +93,27 @@ class ModelFileInstaller:
         return Installed(target)
 
 
+def _linked(target: Path) -> os.stat_result:
+    """What a link at the target leads to. Raises GiveUp(conflict), OSError."""
+    try:
+        return target.stat()
+    except FileNotFoundError:
+        raise _conflict(target, "a link to nothing is there") from None
+
+
 @contextmanager
-def _staged(file: Fetched) -> Iterator[int]:
-    """A descriptor of the staged file, which must be the very file that was proven."""
+def _staged(file: Fetched) -> Iterator[tuple[int, os.stat_result]]:
+    """A descriptor of the staged file, which must be the very file that was proven, and what it tells of it."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(file.path, flags)
     except FileNotFoundError as error:
         raise LostClaim(f"{file.path} is gone: another worker has this job") from error
     try:
-        if Identity.of(os.fstat(descriptor)) != file.identity:
+        there = os.fstat(descriptor)
+        if Identity.of(there) != file.identity:
             raise GiveUp(Code.STORAGE, f"{file.path} changed after it was proven; it is not put in place")
-        yield descriptor
+        yield descriptor, there
     finally:
         os.close(descriptor)
 

@@ -239,6 +239,31 @@ def test_comparing_with_what_is_there_ends_when_the_leash_is_pulled(models: Path
 # --- present
 
 
+def test_folders_and_files_are_asked_about_no_more_than_they_must(
+    models: Path, staged: Fetched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place that is free and a folder that is there: one look each, and none before it is opened."""
+    asked: list[str] = []
+    os_stat, os_fstat = os.stat, os.fstat
+
+    def counted(path: str | Path, **named: Any) -> os.stat_result:
+        asked.append(str(path))
+        return os_stat(path, **named)
+
+    def counted_open(descriptor: int) -> os.stat_result:
+        asked.append("open")
+        return os_fstat(descriptor)
+
+    monkeypatch.setattr(os, "stat", counted)
+    monkeypatch.setattr(os, "fstat", counted_open)
+    job = job_for(models)
+    assert ModelFileInstaller(0o077).present(job, Leash()) is None
+    assert asked == [str(job.target)]
+    asked.clear()
+    install(job, staged, 0o077)
+    assert asked == ["open", job.target.name], "what is staged, and what was put in place"
+
+
 def test_nothing_there_is_nothing_present(models: Path) -> None:
     assert ModelFileInstaller(0).present(job_for(models, sha256=SHA256), Leash()) is None
     assert ModelFileInstaller(0).present(job_for(models, model_type="vae", subfolder="no/such"), Leash()) is None
@@ -250,6 +275,15 @@ def test_the_wanted_digest_there_is_present_in_either_case(models: Path) -> None
     present = ModelFileInstaller(0).present(job_for(models, sha256=SHA256.upper()), Leash())
     assert present is not None
     assert (present.path, present.already_present) == (target, True)
+
+
+def test_a_link_to_a_file_with_the_wanted_digest_is_present(models: Path, tmp_path: Path) -> None:
+    """People keep models on other disks, single files as well."""
+    (tmp_path / "kept").write_bytes(CONTENT)
+    job = job_for(models, sha256=SHA256, size=len(CONTENT))
+    job.target.symlink_to(tmp_path / "kept")
+    installed = ModelFileInstaller(0o022).present(job, Leash())
+    assert installed is not None and installed.already_present
 
 
 def test_d14_another_digest_there_is_a_conflict_before_anything_is_fetched(models: Path) -> None:
