@@ -17,7 +17,8 @@ from download_worker.errors import Code, Refused
 MAX_NAME_BYTES = 200
 MAX_SUBFOLDER_PARTS = 4
 MOST_REMEMBERED = 1024
-"""Names that need not be checked again: a job asks for its place six times."""
+"""Names that need not be checked, and paths that need not be put together again: a job asks for its place six times.
+A refusal is not remembered."""
 
 MODEL_EXTENSIONS = frozenset(
     {".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx", ".task"}
@@ -133,6 +134,7 @@ def safe_subfolder(subfolder: str) -> str:
     return "/".join(parts)
 
 
+@lru_cache(MOST_REMEMBERED)
 def target_path(models_root: Path, model_type: str, subfolder: str, filename: str) -> Path:
     """The one path this file will have.
 
@@ -140,7 +142,7 @@ def target_path(models_root: Path, model_type: str, subfolder: str, filename: st
         Refused: `unknown_folder` or `unsafe_name`.
     """
     folder = FOLDERS[canonical_folder(model_type)]
-    return models_root / folder / safe_subfolder(subfolder) / safe_filename(filename)
+    return models_root.joinpath(folder, safe_subfolder(subfolder), safe_filename(filename))
 
 
 def _check_component(name: str) -> None:

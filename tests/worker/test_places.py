@@ -177,3 +177,12 @@ def _refused(rule: object, text: str) -> None:
         rule(text)  # type: ignore[operator]
     assert refused.value.code is Code.UNSAFE_NAME
     assert refused.value.message.isprintable(), "the message shows what is invisible"
+
+
+def test_a_path_is_put_together_once_and_a_refusal_is_found_each_time(tmp_path: Path) -> None:
+    asked = (tmp_path, "loras", "sub", "a.safetensors")
+    assert target_path(*asked) is target_path(*asked) == tmp_path / "loras" / "sub" / "a.safetensors"
+    for _ in range(2):
+        with pytest.raises(Refused):
+            target_path(tmp_path, "loras", "..", "a.safetensors")
+    assert target_path(tmp_path / "other", *asked[1:]) == tmp_path / "other" / "loras" / "sub" / "a.safetensors"
