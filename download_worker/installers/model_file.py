@@ -89,7 +89,6 @@ class ModelFileInstaller:
                 return Installed(target, already_present=True)
             _check_placed(file, place, linked=linked)
             sync_folder(place)
-        logger.debug("{} is in place", target)
         return Installed(target)
 
 
