@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from download_worker.fetchers.fetcher import HEAD_BYTES
 from download_worker.fetchers.http import HttpFetcher, crew
 from download_worker.fetchers.http.berths import Berths
 from download_worker.fetchers.http.buffers import Buffer
+from download_worker.fetchers.http.crew import Crew
 from download_worker.fetchers.http.lane import Lane
 from download_worker.fetchers.http.part import Part
 from download_worker.jobs.job import ModelInfo
@@ -97,6 +99,31 @@ def test_the_first_bytes_of_a_connection_are_handed_over_at_once(bench: Bench, m
     monkeypatch.setattr(Part, "put", told)
     bench.fetch(bench.hubs[0].publish("/m.bin", DATA), connections_per_file=1)
     assert sizes[0] == HEAD_BYTES < max(sizes)
+
+
+def test_a_connection_outlives_its_file_also_where_the_end_of_all_is_seen_before_its_own(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "LAST_WORD_SECONDS", 20.0)
+    poured, pause = Crew.poured, threading.Event()
+
+    def slowly(*words: Any) -> None:
+        pause.wait(0.1)
+        poured(*words)
+
+    monkeypatch.setattr(Crew, "poured", slowly)
+    small = SizedPattern(100_000)
+    url, settings = (
+        bench.hubs[0].publish("/s.bin", small),
+        Settings(home=tmp_path, allow_hosts=("127.0.0.1",), disk_reserve_bytes=0),
+    )
+    wanted = ModelInfo(expected_filename="s.safetensors", model_type="loras", download_url=url, sha256=sha256_of(small))
+    with closing(Web(settings)) as web:
+        fetcher = HttpFetcher(web, settings, pause_seconds=0.0)
+        for number in range(3):
+            (tmp_path / str(number)).mkdir()
+            fetcher.fetch(url, (), wanted, Room(tmp_path / str(number)), bench.leash, lambda head: None)
+    assert bench.connections == 1
 
 
 @pytest.mark.slow

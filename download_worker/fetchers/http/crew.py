@@ -44,6 +44,8 @@ IDLE_LANE_SECONDS = 10.0
 """A lane that brings nothing for so long, while others do, gives its place up."""
 NOTHING_FREE_SECONDS = 0.1
 TICK_SECONDS = 0.02
+LAST_WORD_SECONDS = 0.05
+"""When all is here, a lane is about to find that out, too; cut before, it would take its connection with it."""
 FAREWELL_SECONDS = 5.0
 """How long lanes that were dismissed may take; one that is stuck in a connect hands nothing over any more."""
 
@@ -273,9 +275,15 @@ class Crew:
         return next((out for out in outs if isinstance(out, TryLater)), outs[0])
 
     def _dismiss_all(self) -> None:
-        until = monotonic() + FAREWELL_SECONDS
+        if self._assembly.complete and not self.leash.pulled:
+            self._see_off(LAST_WORD_SECONDS)
         for lane in self._lanes:
             lane.dismiss()
+        self._see_off(FAREWELL_SECONDS)
+
+    def _see_off(self, seconds: float) -> None:
+        """Those who leave within so long."""
+        until = monotonic() + seconds
         while self._lanes and (left := until - monotonic()) > 0:
             with suppress(queue.Empty):
                 gone = self._gone.get(timeout=left)
