@@ -58,6 +58,7 @@ class LocalEngine:
         self._failures = 0
         self._unrecorded: set[Claim] = set()
         self._had_their_way: set[JobId] = set()
+        self._to_excuse: set[JobId] = set()
         self._hosts = shop.hosts
         self._volumes = shop.volumes
         self._hosts.listen(bell.wake)
@@ -266,9 +267,14 @@ class LocalEngine:
             self._clear_up_at = self._seconds() + BALLAST_BACK_SECONDS
 
     def _excuse(self) -> None:
-        for job_id in self._hosts.excused():
+        """Not while it is held: what is about to be recorded then would count the try all the same."""
+        self._to_excuse |= self._hosts.excused()
+        with self._lock:
+            held = {claim.job_id for claim in self._hands}
+        for job_id in self._to_excuse - held:
             with suppress(BadRequest):  # forgotten meanwhile
                 self._shop.ledger.amend(job_id, moves.excused(self._shop.at()))
+            self._to_excuse.discard(job_id)
 
     def _work(self, hand: Hand) -> None:
         try:

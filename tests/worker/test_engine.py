@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -482,6 +482,29 @@ def test_p8_where_the_system_gives_no_more_threads_the_job_waits_and_the_worker_
     with bench.running(monkeypatch):
         bench.wait_until(lambda: bench.status(job) is Status.SUCCESS)
     assert refused.is_set()
+    assert bench.ledger.get(job.job_id).tries == 1
+
+
+def test_n11_a_try_is_excused_also_where_its_end_is_recorded_only_afterwards(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def putting_off(job: Job, shop: Workshop, leash: Leash) -> Job:
+        with bench.changed:
+            bench.started[job.job_id] = job
+        assert bench.let_go.wait(PATIENCE_SECONDS)
+        later = bench.clock.now() + timedelta(hours=1)
+        return bench.ledger.change(job.claim, moves.put_off(later, "no answer", "t"))
+
+    monkeypatch.setattr(bench, "process", putting_off)
+    with bench.running(monkeypatch):
+        job = bench.hand_in()
+        bench.wait_until(lambda: job.job_id in bench.started)
+        bench.hosts._excused = frozenset({job.job_id})
+        bench.bell.wake()
+        bench.wait_until(lambda: not bench.hosts._excused)
+        bench.let_go.set()
+        bench.wait_until(lambda: bench.ledger.get(job.job_id).attempts == 2)
+        bench.wait_until(lambda: bench.ledger.get(job.job_id).not_before is not None)
     assert bench.ledger.get(job.job_id).tries == 1
 
 
