@@ -279,6 +279,10 @@ class House:
     def staged(self) -> list[Path]:
         return sorted(self.home.glob("staging/*"))
 
+    def wait_until_staging_is_empty(self) -> None:
+        """What has ended well is recorded first, and tidied up then."""
+        self.wait(lambda: self.staged() == [], 20.0)
+
     def library(self) -> dict[str, bytes]:
         """Every file under the model folders, hidden ones included, by its path there."""
         files = (path for path in sorted(self.models.rglob("*")) if path.is_file())

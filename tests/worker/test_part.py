@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import hashlib
 import math
 import os
@@ -822,6 +823,7 @@ def sweep(rig: Rig, numbers: Sequence[int], before: Callable[[], None]) -> set[s
     Threads do not make as many calls every time: it ends when several attempts in a row made fewer.
     """
     seen: set[str] = set()
+    gc.collect()  # what other tests left open may be closed at any time
     descriptors = open_descriptors()
     rig.checkpoint_bytes = 4 * VIEW_BYTES
     unharmed, step = 0, -1
