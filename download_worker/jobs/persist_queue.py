@@ -194,6 +194,7 @@ class PersistQueueBell:
         A ring that another worker holds in this very moment is heard twice for it, which is harmless.
         """
         if queue.unack_count():
+            self._is_drained = False  # this write is our own, too
             queue.resume_unack_tasks()
         for _ in range(0, queue.acked_count(), CLEARED_ROWS_AT_ONCE):
             queue.clear_acked_data(max_delete=CLEARED_ROWS_AT_ONCE, keep_latest=0)

@@ -319,6 +319,21 @@ def test_what_a_hearing_left_over_is_heard_by_the_next_one(make_bell: MakeBell) 
         assert heard == [job.job_id for job in jobs]
 
 
+def test_q2_a_ring_that_another_worker_died_with_is_heard_again_though_nobody_wrote_since(
+    make_bell: MakeBell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(persist_queue, "TIDY_AFTER_RINGS", 1)
+    bell, other = make_bell(), make_bell()
+    assert bell.heard() == ()
+    left, later = make_job(), make_job()
+    other.ring(left)
+    with closing(SQLiteAckQueue(str(folder), auto_resume=False, multithreading=True, serializer=json_text)) as dying:
+        dying.get(block=False)
+    other.ring(later)
+    assert heard_ids(bell) == [later.job_id]
+    assert heard_ids(bell) == [left.job_id]
+
+
 def out_of_inotify() -> Any:
     observer = PollingObserver()
 
