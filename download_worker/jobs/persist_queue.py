@@ -82,11 +82,11 @@ class PersistQueueBell:
         self._identity: tuple[int, ...] | None = None
         self._version: int | None = None
         self._is_drained = False  # at this version all was heard, and nobody of this process rang since
+        self._is_deaf = False  # the last hearing failed
         self._rings_until_tidy = 0
         self._watch: Watch | None = None
         self._alarm = Alarm()
-        self._called = False
-        self._closed = False
+        self._called = self._closed = False
 
     def open(self) -> None:
         """Open the queue now. Raises TryLater(queue_busy, disk_full) or GiveUp(permission, storage)."""
@@ -108,7 +108,9 @@ class PersistQueueBell:
         if not self._closed:
             try:
                 self._do(lambda queue: self._drain(queue, rings, limit), self._call_seconds)
+                self._is_deaf = False
             except Trouble as trouble:
+                self._is_deaf = True
                 _tell("could not hear what rang", trouble)
         return tuple(rings)
 
@@ -227,14 +229,12 @@ class PersistQueueBell:
             watch.stop()
 
     def _others_wrote(self) -> bool:
-        """Whether anybody else wrote since the last hearing began: our own acks are no reason to wake up."""
-        with self._lock:
-            if self._queue is None:
-                return True
-            try:
+        """Whether anybody else wrote since the last hearing began: our own acks are no reason to wake up. Where nobody
+        can say, and that hearing failed, the next one can wait, too: it would be tried, and told, every 20 ms."""
+        with self._lock, suppress(sqlite3.Error, OSError):
+            if self._queue is not None:
                 return self._identity != self._folder.identity() or self._queue.version() != self._version
-            except (sqlite3.Error, OSError):
-                return True
+        return not self._is_deaf
 
     # One call to the queue
 
@@ -354,9 +354,8 @@ class _RingQueue(SQLiteAckQueue):
 
         Source: https://www.sqlite.org/pragma.html#pragma_data_version
         """
-        _, putter = self._connections
         with self.tran_lock:
-            return int(putter.execute("PRAGMA data_version").fetchone()[0])
+            return int(self._connections[1].execute("PRAGMA data_version").fetchone()[0])
 
 
 def _believed(data: object) -> JobId:

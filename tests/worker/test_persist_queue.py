@@ -370,6 +370,19 @@ def test_q4_waiting_costs_no_processor_time(make_bell: MakeBell) -> None:
     assert time.process_time() - before < 0.05
 
 
+def test_q4_a_queue_that_cannot_be_opened_is_no_reason_to_try_again_at_once(make_bell: MakeBell, folder: Path) -> None:
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in the way")
+    bell = make_bell()
+    assert bell.heard() == ()
+    assert not bell.wait(0.2)
+    folder.unlink()
+    assert bell.wait(LONG_SECONDS), "now it can be watched: hear first"
+    assert bell.heard() == ()
+    make_bell().ring(make_job())
+    assert bell.wait(LONG_SECONDS) and len(bell.heard()) == 1
+
+
 @pytest.mark.slow
 def test_q4_a_worker_that_only_acknowledges_does_not_keep_another_one_awake(make_bell: MakeBell) -> None:
     """Both hear, in turns, until nobody is stirred any more: it must come to rest."""
