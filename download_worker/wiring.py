@@ -94,9 +94,13 @@ def counter_of(settings: Settings) -> Iterator[Counter]:
 
 @contextmanager
 def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
-    """A worker, ready to run. `umask` is the user's own: models are placed for everybody that it lets read."""
+    """A worker, ready to run. `umask` is the user's own: models are placed for everybody that it lets read.
+
+    Raises TryLater(storage) where the system gives no more threads, and what the settings' web, ledger and bell do.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
+    from download_worker.threads import thread_errors
     from download_worker.web.session import Web
 
     def web_and_libmagic() -> Web:
@@ -105,7 +109,8 @@ def engine_of(settings: Settings, umask: int) -> Iterator[LocalEngine]:
         return Web(settings)  # OpenSSL reads certificates for 35 ms
 
     beside = ThreadPoolExecutor(1, "start")  # for what does not wait for Python; meanwhile we import the rest
-    web = beside.submit(web_and_libmagic)
+    with thread_errors():
+        web = beside.submit(web_and_libmagic)
     beside.shutdown(wait=False)
 
     from download_worker.engines.local import LocalEngine

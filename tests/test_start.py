@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from download_worker import wiring
 from download_worker.engines.local import ALLOCATIONS_PER_COLLECTION
+from download_worker.errors import TryLater
 from download_worker.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +58,22 @@ def test_a_worker_loads_what_every_job_needs_and_nothing_else(told: Any) -> None
     loaded = set(told["modules"])
     assert told["code"] == 0 and "download_worker.fetchers.http.fetcher" in loaded and "sqlalchemy" in loaded
     assert not loaded & (FOR_OTHERS | {"comfy_doctor", "rich", "yaml", "rapidfuzz"})
+
+
+@pytest.mark.parametrize("thread", ["start", "heartbeat"])
+def test_p8_a_worker_without_threads_for_its_start_is_no_fault_of_ours(
+    home: Path, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def scarce(self: threading.Thread) -> None:
+        if self.name.startswith(thread):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with pytest.raises(TryLater, match="no more threads"), wiring.engine_of(Settings(home=home), 0o022) as engine:
+        engine.run(drain=True)
 
 
 def test_who_looks_at_the_jobs_waits_for_no_room_of_a_diagnosis(home: Path) -> None:

@@ -75,7 +75,8 @@ class LocalEngine:
         with self._owners.enrol() as self._worker:
             logger.info("{} is ready for {} jobs at once", self._worker, self._shop.settings.jobs)
             heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-            heart.start()
+            with thread_errors():
+                heart.start()
             gc.freeze()  # what was loaded for the start stays; to look through it for garbage costs a tenth of all work
             gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
             try:
