@@ -241,8 +241,11 @@ class LocalEngine:
         with self._lock:
             hands = list(self._hands.values())
         nobody_waits = not all_busy and not bars.full_hosts
-        if nobody_waits or not hands or any(hand.order is not Order.GO_ON for hand in hands):
-            return  # a place becomes free already: first see who takes it
+        if nobody_waits or not hands:
+            return
+        if any(hand.order is not Order.GO_ON for hand in hands):
+            self._look_at = 0.0  # a place becomes free already: first see who takes it, and look again then
+            return
         standing = {holding.claim: holding for holding in self._shop.ledger.holdings()}
         able = [hand for hand in hands if (held := standing.get(hand.job.claim)) and held.status is Status.DOWNLOADING]
         if not able:

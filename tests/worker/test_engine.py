@@ -22,7 +22,7 @@ from download_worker.database import open_engine
 from download_worker.engines import errands, local
 from download_worker.engines.errands import Errands
 from download_worker.engines.local import LocalEngine
-from download_worker.errors import Code, LostClaim, TryLater
+from download_worker.errors import Code, Interrupted, LostClaim, TryLater
 from download_worker.hosts import Hosts
 from download_worker.jobs import moves
 from download_worker.jobs.bell import MemoryBell
@@ -427,6 +427,40 @@ def test_a_more_urgent_job_takes_the_place_of_the_least_urgent_one_which_loses_n
         bench.let_go.set()
         bench.wait_until(lambda: bench.ledger.unfinished() == 0)
     assert bench.ledger.get(low.job_id).tries == 1
+
+
+def test_several_urgent_jobs_get_their_places_one_right_after_the_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where somebody looks round while the one that makes way has not left yet."""
+    bench.sweep_seconds = 2 * PATIENCE_SECONDS
+    monkeypatch.setattr(local, "LOOK_ROUND_SECONDS", 2 * PATIENCE_SECONDS)
+    looks: list[None] = []
+    look, walk = bench.ledger.holdings, bench.process
+
+    def counted() -> Sequence[Holding]:
+        looks.append(None)
+        return look()
+
+    def lingering(job: Job, shop: Workshop, leash: Leash) -> Job:
+        try:
+            return walk(job, shop, leash)
+        except Interrupted:
+            seen = len(looks)
+            bench.bell.wake()
+            bench.wait_until(lambda: len(looks) > seen)
+            raise
+
+    monkeypatch.setattr(bench.ledger, "holdings", counted)
+    monkeypatch.setattr(bench, "process", lingering)
+    for _ in range(3):
+        bench.hand_in(priority=0)
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: len(bench.started) == 3)
+        urgent = {bench.hand_in(priority=9).job_id for _ in range(2)}
+        bench.wait_until(lambda: urgent <= running_jobs(bench))
+        bench.let_go.set()
+        bench.wait_until(lambda: bench.ledger.unfinished() == 0)
 
 
 def test_an_urgent_job_that_could_not_stay_throws_nobody_out_a_second_time(
