@@ -96,14 +96,17 @@ class _LogFile:
         self._path = path
         self._descriptor: int | None = None
         self._number = (0, 0)
+        self._is_torn = False  # the disk took half of a line: the next one shall not be lost with it
 
     def write(self, message: Message) -> None:
         line = _json_line(message.record).encode("ascii")
         try:
             descriptor, size = self._opened()
+            line = b"\n" * self._is_torn + line
             size += len(line)
             while line:
                 line = line[os.write(descriptor, line) :]
+                self._is_torn = bool(line)
         except OSError:
             self.stop()
             return
@@ -135,7 +138,8 @@ class _LogFile:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(self._path, _APPENDING, FILE_MODE)
         there = os.fstat(self._descriptor)
-        self._number = there.st_dev, there.st_ino
+        former, self._number = self._number, (there.st_dev, there.st_ino)
+        self._is_torn &= self._number == former
         return self._descriptor, there.st_size
 
     def _rotate(self) -> None:

@@ -25,14 +25,24 @@ ANSWERS: Mapping[Order, Callable[[str], Move]] = MappingProxyType(
 
 @dataclass(eq=False)
 class Hand:
-    """`order` is why its leash was pulled. `arrived_bytes` is what had come at the last heartbeat."""
+    """`order` is why its leash was pulled."""
 
     job: Job
     leash: Leash = field(default_factory=Leash)
     order: Order = Order.GO_ON
-    arrived_bytes: int | None = None
+    _arrived_bytes: int | None = None
 
     def pull(self, order: Order) -> None:
         if self.order is Order.GO_ON:
             self.order = order
         self.leash.pull()
+
+    def answering_host(self) -> str | None:
+        """Asked with every heartbeat: the host whose bytes came since the last one, if any did. They are an answer: it
+        is back while its probe still downloads."""
+        progress = self.leash.read()
+        if not progress.connections:
+            return None
+        former, self._arrived_bytes = self._arrived_bytes, progress.bytes
+        came = former is not None and former != progress.bytes
+        return (progress.source or self.job.model_info.host) if came else None

@@ -96,6 +96,8 @@ class LocalEngine:
                 self._clear_up()
                 rung = self._listen()
                 self._excuse()
+                if self._unrecorded:
+                    self._reclaim()  # before another one is taken, which may end like this
                 bars, all_busy = self._take()
                 # After the take, so that what another worker was quicker to claim is watched from now on.
                 looks = rung or not was_called or self._seconds() >= self._look_at
@@ -340,20 +342,12 @@ class LocalEngine:
                 overdue = self._seconds() - last.seconds > self._shop.settings.lease_seconds
                 orders = {claim.job_id: Order.LOST for claim in hands} if overdue else {}
             for hand in hands.values():
-                self._hear_answers(hand)
+                if (host := hand.answering_host()) is not None:
+                    self._hosts.answered(host)
             for claim, hand in hands.items():
                 order = orders.get(claim.job_id, Order.GO_ON)
                 if order is not Order.GO_ON:
                     hand.pull(order)
-
-    def _hear_answers(self, hand: Hand) -> None:
-        """Bytes that arrive are an answer: a host is back while its probe still downloads."""
-        progress = hand.leash.read()
-        if not progress.connections:
-            return
-        former, hand.arrived_bytes = hand.arrived_bytes, progress.bytes
-        if former is not None and former != progress.bytes:
-            self._hosts.answered(progress.source or hand.job.model_info.host)
 
     def _stop_hands(self) -> None:
         with self._lock:

@@ -80,19 +80,13 @@ class Body:
 
         None where nothing is, or where it takes more than that to find out.
         """
-        wanted = self._bounded(len(view))
-        if (
-            _READV is None
-            or not isinstance(self._sock, socket.socket)
-            or self._chunked
-            or self._reads_ahead
-            or not wanted
-        ):
+        sock, wanted = self._sock, self._bounded(len(view))
+        if self._chunked or self._reads_ahead or not wanted or _READV is None:
+            return None
+        if not isinstance(sock, socket.socket) or isinstance(sock, ssl.SSLSocket):  # what is there may be encrypted
             return None
         try:
-            got: int = _READV(
-                self._sock.fileno(), [view[:wanted]]
-            )  # it waits no more than a socket with a timeout does
+            got: int = _READV(sock.fileno(), [view[:wanted]])  # it waits no more than a socket with a timeout does
         except _NOTHING_YET:
             return None
         self._count(got, wanted)

@@ -519,6 +519,27 @@ def test_p8_where_the_system_gives_no_more_threads_the_job_waits_and_the_worker_
     assert bench.ledger.get(job.job_id).tries == 1
 
 
+def test_p8_of_many_jobs_without_a_thread_no_more_than_one_is_held(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker would find the others with their lease run out, and count that as their try."""
+    monkeypatch.setattr(local, "SHORT_OF_LEDGER_SECONDS", 0.01)
+    start, refused = threading.Thread.start, list[int]()
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name.startswith("job-"):
+            refused.append(len(bench.ledger.holdings()))
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    for _ in range(5):
+        bench.hand_in()
+    with bench.running(monkeypatch):
+        bench.wait_until(lambda: len(refused) > 10)
+    assert set(refused) == {1}
+
+
 def test_n11_a_try_is_excused_also_where_its_end_is_recorded_only_afterwards(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

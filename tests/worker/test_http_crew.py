@@ -332,6 +332,23 @@ def test_a_system_without_threads_is_for_later_and_no_berth_is_kept(
     assert caught.value.code is Code.STORAGE and left == ["127.0.0.1"]
 
 
+def test_where_there_is_no_thread_for_one_more_lane_the_others_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = Lane.start, list[int]()
+
+    def scarce(lane: Lane) -> None:
+        if lane.number > 2:
+            refused.append(lane.number)
+            raise RuntimeError("can't start new thread")
+        start(lane)
+
+    monkeypatch.setattr(Lane, "start", scarce)
+    bench.hubs[0].bytes_per_second = 8 * MIB
+    assert bench.fetch(bench.hubs[0].publish("/m.bin", DATA)).sha256 == SHA
+    assert 0 < len(refused) < 10, "it is not tried again and again"
+
+
 def test_bytes_of_a_liar_that_is_no_source_any_more_are_fetched_again(bench: Bench) -> None:
     url = bench.hubs[0].publish("/m.bin", DATA)
     bench.room.part.write_bytes(OTHER.read(0, 6 * MIB))

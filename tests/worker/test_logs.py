@@ -191,6 +191,42 @@ def test_p13_t22_a_full_disk_stops_nothing_and_no_complaint_tells_a_secret(
     assert [line["message"] for line in lines(tmp_path)] == ["there is room again"]
 
 
+def test_d1_half_a_line_takes_no_other_line_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was full in the middle of it."""
+    write, left_bytes = os.write, [10]
+
+    def filling(descriptor: int, line: bytes) -> int:
+        if not left_bytes[0]:
+            raise OSError(28, "full")
+        done = write(descriptor, line[: left_bytes[0]])
+        left_bytes[0] -= done
+        return done
+
+    set_up(tmp_path, REDACT, terminal=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", filling)
+        logger.info("lost")
+    logger.info("there is room again")
+    logger.info("and still")
+    written = (tmp_path / LOG_NAME).read_text().splitlines()
+    assert [json.loads(line)["message"] for line in written[1:]] == ["there is room again", "and still"]
+
+
+def test_d1_a_new_file_begins_with_a_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(descriptor: int, line: bytes) -> int:
+        if len(line) < 50:
+            raise OSError(28, "full")
+        return len(line) - 10
+
+    set_up(tmp_path, REDACT, terminal=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", torn)
+        logger.info("lost")
+    (tmp_path / LOG_NAME).rename(tmp_path / "away")
+    logger.info("anew")
+    assert len((tmp_path / LOG_NAME).read_text().splitlines()) == 1
+
+
 def test_d6_a_place_where_no_log_can_be_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     set_up(tmp_path / "file" / "state", REDACT)

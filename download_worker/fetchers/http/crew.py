@@ -197,7 +197,10 @@ class Crew:
             with thread_errors():
                 lane.start()
         except TryLater as trouble:
-            lane.trouble = trouble
+            if len(self._lanes) > 1:
+                self._tuner.refused()  # those that there are go on
+            else:
+                lane.trouble = trouble
             self.left(lane)
 
     def _judge(self, lane: Lane) -> None:
