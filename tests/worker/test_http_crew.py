@@ -1,5 +1,6 @@
 """Several connections and several sources for one file: when they come, what they may do, and who is to blame."""
 
+import heapq
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from download_worker.fetchers.http.lane import Lane
 from download_worker.fetchers.http.part import Part
 from download_worker.jobs.job import ModelInfo
 from download_worker.leash import Leash
-from download_worker.room import Fetched, Room, Stretch, source_key
+from download_worker.room import Fetched, Room, Span, Stretch, source_key
 from download_worker.settings import Settings
 from download_worker.web.session import Web
 from tests.hub import Hub, SizedPattern, sha256_of
@@ -124,6 +125,28 @@ def test_a_connection_outlives_its_file_also_where_the_end_of_all_is_seen_before
             (tmp_path / str(number)).mkdir()
             fetcher.fetch(url, (), wanted, Room(tmp_path / str(number)), bench.leash, lambda head: None)
     assert bench.connections == 1
+
+
+@pytest.mark.parametrize("left_bytes", [0, 1000])
+def test_a_lane_that_read_beyond_its_claim_goes_on_with_a_new_question(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, left_bytes: int
+) -> None:
+    """Another lane took the back of the claim over while it was being received, and left it again: those bytes are free
+    and lie right behind, but the answer is further on already."""
+    hand_over, cuts = Crew.hand_over, list[int]()
+
+    def cutting(self: Crew, lane: Lane, buffer: Buffer, filled: int) -> None:
+        work = self._assembly._work
+        if work is not None and lane.at > 4 * MIB and not cuts:
+            cuts.append(lane.at)
+            claim = work._claims[lane.number]
+            heapq.heappush(work._free, Span(lane.at + left_bytes, claim.end))
+            claim.end = lane.at + left_bytes
+        hand_over(self, lane, buffer, filled)
+
+    monkeypatch.setattr(Crew, "hand_over", cutting)
+    assert bench.fetch(bench.hubs[0].publish("/m.bin", DATA), connections_per_file=1).sha256 == SHA
+    assert cuts and len(bench.hubs[0].hits) == 2
 
 
 @pytest.mark.slow

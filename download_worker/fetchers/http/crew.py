@@ -130,6 +130,7 @@ class Crew:
         mine = max(0, min(filled, self._assembly.reach(lane.number, lane.at + filled) - lane.at))
         self.part.put(buffer, lane.at, mine, lane.source.giver or 0)
         lane.at += mine
+        lane.is_ahead = mine < filled
         lane.brought_bytes += mine
         lane.source.brought(mine)
         with self._lock:

@@ -72,6 +72,8 @@ class Lane:
         self.connect_seconds: float | None = None
         self.trouble: Exception | None = None
         self.dismissed = False
+        self.is_ahead = False
+        """Of the answer more was received than belongs at `at`: no further byte of it may be brought."""
         self._retired = False
         self._crew = crew
         self._route: Route | None = None
@@ -120,8 +122,9 @@ class Lane:
     def _pour(self, answer: Answer, coming: Span) -> None:
         """The body into the part, as far as the crew lets this lane go."""
         self.at = coming.start
+        self.is_ahead = False
         more = True
-        while more and not self.dismissed and (left := self._crew.reach(self, coming) - self.at) > 0:
+        while more and not (self.dismissed or self.is_ahead) and (left := self._crew.reach(self, coming) - self.at) > 0:
             more = self._fill(answer, left)
         if not self.dismissed:
             self._crew.leash.check()  # a line that was cut by ourselves looks like the end of the body
