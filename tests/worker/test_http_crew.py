@@ -1,6 +1,7 @@
 """Several connections and several sources for one file: when they come, what they may do, and who is to blame."""
 
 import heapq
+import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -147,6 +148,30 @@ def test_a_lane_that_read_beyond_its_claim_goes_on_with_a_new_question(
     monkeypatch.setattr(Crew, "hand_over", cutting)
     assert bench.fetch(bench.hubs[0].publish("/m.bin", DATA), connections_per_file=1).sha256 == SHA
     assert cuts and len(bench.hubs[0].hits) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.usefixtures("eager")
+def test_whatever_claims_are_cut_and_left_again_every_byte_comes_to_its_place(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    hand_over, rng, cuts = Crew.hand_over, random.Random(seed), list[int]()
+
+    def cutting(self: Crew, lane: Lane, buffer: Buffer, filled: int) -> None:
+        work = self._assembly._work
+        if work is not None and rng.random() < 0.3:
+            with work._lock:
+                claim = rng.choice(list(work._claims.values()))
+                if claim.at < claim.end:
+                    cuts.append(rng.randrange(claim.at, min(claim.end, claim.at + MIB)))
+                    heapq.heappush(work._free, Span(cuts[-1], claim.end))
+                    claim.end = cuts[-1]
+        hand_over(self, lane, buffer, filled)
+
+    monkeypatch.setattr(Crew, "hand_over", cutting)
+    bench.hubs[0].bytes_per_second = 32 * MIB
+    assert bench.fetch(bench.hubs[0].publish("/m.bin", DATA), connections_per_file=4).sha256 == SHA, f"seed {seed}"
+    assert len(cuts) > 5
 
 
 @pytest.mark.slow
